@@ -1,0 +1,59 @@
+"""Destroying deleted rows: rewrite the fragments that hold them, remove what came before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Purge:
+    """What a purge removed.
+
+    fragments: fragments rewritten without their deleted rows.
+    files: files removed, of every kind; bytes: their size.
+    versions: old versions removed.
+    complete: False when a writer was at work, so that files which belong to no version
+        (an import that was killed, say) had to stay: purge again later.
+    """
+
+    fragments: int
+    files: int
+    bytes: int
+    versions: int
+    complete: bool
+
+
+def rewrite_fragments(ds: Any) -> int:
+    """Rewrite every fragment that holds deleted rows. Returns how many.
+
+    One at a time: Lance would merge neighbours past the limit of a fragment's rows, and a
+    concurrent deletion then costs one fragment's work, not all. The names of the deletion
+    files go with the versions.
+    """
+    fragments = ds.get_fragments()
+    ids = [fragment.fragment_id for fragment in fragments]
+    touched = [fragment.fragment_id for fragment in fragments if fragment.num_deletions]
+    for one in touched:
+        ds.optimize.compact_files(
+            materialize_deletions_threshold=0.0,  # at its default, a few rows stay
+            excluded_fragment_ids=[other for other in ids if other != one],
+        )
+    return len(touched)
+
+
+def remove_versions(ds: Any, rewritten: int, alone: bool) -> Purge:
+    """Remove every version but the newest; when `alone`, also files that belong to none."""
+    stats = ds.cleanup_old_versions(older_than=timedelta(0), delete_unverified=alone)
+    return Purge(
+        fragments=rewritten,
+        files=stats.data_files_removed
+        + stats.transaction_files_removed
+        + stats.index_files_removed
+        + stats.deletion_files_removed
+        + stats.old_versions,
+        bytes=stats.bytes_removed,
+        versions=stats.old_versions,
+        complete=alone,
+    )

@@ -1,0 +1,379 @@
+"""The training samples, in Lance: random rows are cheap, deletion destroys the bytes.
+
+One Lance data set per Lethe data set, `<url>/<name>.lance`, a row a sample. Pixels and
+sample ids are stored uncompressed, so that an auditor can search the files for the bytes of
+an erased sample, and a search that finds nothing means something. (Compression bit-packs
+dark pixels and cuts names into symbols; it would save a few per cent on small images.)
+
+There is no index: at 10^6 rows a B-tree saves a millisecond on a thousand keys, and each
+index is one more copy that must be destroyed. Scans read light columns only.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from core import _sample_batch as columns
+from core import _sample_reads as reads
+from core._lance import (
+    LANCE_ERRORS,
+    DatasetBusy,
+    DatasetExists,
+    DatasetMissing,
+    ForkedProcessError,
+    SamplesInvalid,
+    SamplesMissing,
+    SampleStoreUnreadable,
+    TooFewSamples,
+    WriterLock,
+    load_lance,
+)
+from core._sample_batch import LIGHT, SPLIT_CODE, SPLITS, Found, Int64, SampleBatch, Split
+from core._sample_purge import Purge, remove_versions, rewrite_fragments
+
+__all__ = [
+    "SPLITS",
+    "SPLIT_CODE",
+    "DatasetBusy",
+    "DatasetExists",
+    "DatasetMissing",
+    "ForkedProcessError",
+    "Found",
+    "Purge",
+    "SampleBatch",
+    "SampleStore",
+    "SampleStoreUnreadable",
+    "SamplesInvalid",
+    "SamplesMissing",
+    "Split",
+    "TooFewSamples",
+]
+
+T = TypeVar("T")
+
+FRAGMENT_ROWS = 65_536
+DELETE_KEYS = 100_000  # one commit; its predicate stays under a megabyte
+FORMAT = "2.2"
+ATTEMPTS = 8
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class SampleStore:
+    """Training samples under one path or object-store URL; threads may share it.
+
+    Every call works on one version of the data set. A reader whose version a purge took
+    away opens the newest one and starts over. Any call that names a data set raises
+    DatasetMissing when there is none, and SampleStoreUnreadable when its files are damaged.
+    """
+
+    def __init__(self, url: str, storage_options: dict[str, str] | None = None) -> None:
+        """`url`: a local path, file://... or what Lance takes (s3://bucket/path), with its
+        `storage_options`. Nothing is opened before the first call."""
+        self._url = url.removeprefix("file://").rstrip("/")
+        self._options = storage_options
+        self._root = None if "://" in self._url else Path(self._url)
+
+    # Data sets
+
+    def create(self, dataset: str, shape: Sequence[int]) -> None:
+        """Make an empty data set of images of `shape` (C, H, W).
+
+        Raises: DatasetExists; SamplesInvalid for a name or shape that cannot be used.
+        """
+        if len(shape) != 3 or min(shape) < 1:
+            raise SamplesInvalid(f"An image's shape is (C, H, W), each at least 1, not {shape}")
+        uri = self._uri(dataset)
+        if self._root is not None:
+            self._root.mkdir(parents=True, exist_ok=True)
+        try:
+            load_lance().write_dataset(
+                columns.schema_of((shape[0], shape[1], shape[2])).empty_table(),
+                uri,
+                mode="create",
+                data_storage_version=FORMAT,
+                storage_options=self._options,
+            )
+        except LANCE_ERRORS as err:
+            if "already exists" in str(err):
+                raise DatasetExists(
+                    f"Data set {dataset!r} exists: append to it, or choose another name"
+                ) from err
+            raise self._unreadable(dataset, err) from err
+
+    def exists(self, dataset: str) -> bool:
+        """Whether there is such a data set."""
+        try:
+            self._open(dataset)
+        except DatasetMissing:
+            return False
+        return True
+
+    def shape(self, dataset: str) -> tuple[int, int, int]:
+        """(C, H, W) of its images."""
+        return columns.shape_of(self._open(dataset).schema)
+
+    def drop(self, dataset: str) -> None:
+        """Remove a data set with every file of it. Idempotent.
+
+        Raises: DatasetBusy when another process keeps writing to it.
+        """
+        uri = self._uri(dataset)
+        if self._root is None:
+            load_lance().LanceDataset.drop(uri, self._options, ignore_not_found=True)
+        elif Path(uri).exists():
+            with self._lock(dataset).exclusive(wait_seconds=10) as alone:
+                if not alone:
+                    raise DatasetBusy(f"Data set {dataset!r} is being written to: drop it later")
+                shutil.rmtree(uri)
+
+    # Writing
+
+    def append(
+        self,
+        dataset: str,
+        batches: Iterable[SampleBatch],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Stream samples in; all of them appear at once, or none. Returns how many.
+
+        Memory holds a few batches, whatever their number, and 8 bytes for each row that is
+        there already. Keys must ascend through the append and be new. `progress` is told the
+        number of samples read so far, from another thread.
+
+        Raises: SamplesInvalid; and what `batches` raises. Then nothing was added.
+        """
+        lance = load_lance()
+        failure: BaseException | None = None
+        rows = 0
+
+        def read() -> Any:
+            nonlocal failure, rows
+            try:
+                for batch in columns.checked(batches, schema, taken):
+                    rows += batch.num_rows
+                    yield batch
+                    if progress is not None:
+                        progress(rows)
+            except BaseException as err:  # it reaches Lance as text: keep the error itself
+                failure = err
+                raise
+
+        try:
+            with self._lock(dataset).shared():
+                taken = np.sort(self.keys(dataset))
+                schema = self._open(dataset).schema
+                fragments = lance.fragment.write_fragments(
+                    pa.RecordBatchReader.from_batches(schema, read()),
+                    self._uri(dataset),
+                    schema=schema,
+                    mode="append",
+                    max_rows_per_file=FRAGMENT_ROWS,
+                    data_storage_version=FORMAT,
+                    storage_options=self._options,
+                )
+                if fragments:
+                    self._commit_append(dataset, fragments)
+        except LANCE_ERRORS as err:
+            self._clean(dataset, wait_seconds=0)  # what was written belongs to no version
+            if failure is not None:
+                raise failure from None
+            raise self._unreadable(dataset, err) from err
+        return rows
+
+    def delete(self, dataset: str, keys: Iterable[int]) -> int:
+        """Delete samples by key; keys that are not there are passed over. Returns how many.
+
+        They are out of every later read; `purge` destroys their bytes. By key only: the
+        predicate stays in a transaction file, and a key means nothing.
+        """
+        wanted = sorted({int(key) for key in keys})
+        deleted = 0
+        with self._lock(dataset).shared():
+            for start in range(0, len(wanted), DELETE_KEYS):
+                predicate = reads.is_in("key", wanted[start : start + DELETE_KEYS])
+                deleted += self._retry(dataset, partial(_delete, predicate=predicate))
+        return deleted
+
+    def purge(self, dataset: str, *, wait_seconds: float = 2.0, exclusive: bool = False) -> Purge:
+        """Destroy the bytes of deleted samples. Idempotent; safe beside readers and writers.
+
+        Rewrites the fragments that hold deleted rows, one by one, and no other, then removes
+        every old version. Afterwards no file of the data set holds a pixel or a name of a
+        sample deleted before the call.
+
+        Files that belong to no version are removed as well when no writer is alive within
+        `wait_seconds`. On an object store that cannot be seen: there `exclusive` says that
+        the caller knows. Where neither is so, the report says `complete=False`.
+        """
+        with self._lock(dataset).shared():
+            rewritten = self._retry(dataset, rewrite_fragments)
+        return self._clean(dataset, wait_seconds, exclusive, rewritten)
+
+    def _commit_append(self, dataset: str, fragments: list[Any]) -> None:
+        """Commit on top of the newest version: the one read at the start may be purged."""
+        lance = load_lance()
+        names = {file.path for fragment in fragments for file in fragment.data_files()}
+
+        def commit(ds: Any) -> None:
+            last = ds.get_fragments()[-len(fragments) :]
+            if names.isdisjoint(file.path for old in last for file in old.data_files()):
+                lance.LanceDataset.commit(
+                    self._uri(dataset),
+                    lance.LanceOperation.Append(fragments),
+                    read_version=ds.version,
+                    storage_options=self._options,
+                )
+
+        self._retry(dataset, commit)
+
+    def _clean(
+        self, dataset: str, wait_seconds: float, exclusive: bool = False, rewritten: int = 0
+    ) -> Purge:
+        with self._lock(dataset).exclusive(wait_seconds) as alone:
+            return self._retry(
+                dataset, lambda ds: remove_versions(ds, rewritten, alone or exclusive)
+            )
+
+    # Reading: light columns
+
+    def count(self, dataset: str, split: Split | None = None) -> int:
+        """How many samples it holds, in all or in one split."""
+        where = reads.of_split(split)
+        return self._retry(dataset, lambda ds: int(ds.count_rows(where)))
+
+    def class_counts(self, dataset: str, split: Split | None = None) -> dict[int, int]:
+        """Samples by label, in the order of the labels."""
+        where = reads.of_split(split)
+        table = self._retry(dataset, lambda ds: ds.to_table(columns=["label"], filter=where))
+        labels, counts = np.unique(table.column("label").to_numpy(), return_counts=True)
+        return dict(zip(labels.tolist(), counts.tolist(), strict=True))
+
+    def keys(self, dataset: str, split: Split | None = None) -> Int64:
+        """int64[N]: every key, in stored order."""
+        where = reads.of_split(split)
+        table = self._retry(dataset, lambda ds: ds.to_table(columns=["key"], filter=where))
+        return np.asarray(table.column("key").to_numpy(), np.int64)
+
+    def find_subject(self, dataset: str, subjects: Iterable[int]) -> Found:
+        """The samples of these subjects, in stored order; none is no error."""
+        where = reads.is_in("subject", sorted({int(subject) for subject in subjects}))
+        table = self._retry(dataset, lambda ds: ds.to_table(columns=LIGHT, filter=where))
+        return Found(*(table.column(name).to_numpy() for name in LIGHT))
+
+    def find_sample_ids(self, dataset: str, sample_ids: Iterable[str]) -> dict[str, int]:
+        """Key of each of these sample ids; those that are not there are left out.
+
+        Compared in Arrow, never through a filter's text: an id may hold any character.
+        """
+        wanted = pa.array(sorted(set(sample_ids)), pa.string())
+        return self._retry(dataset, lambda ds: reads.find_sample_ids(ds, wanted))
+
+    # Reading: samples
+
+    def take(self, dataset: str, keys: Sequence[int] | Int64) -> SampleBatch:
+        """The samples with these keys, in the order asked for, repetitions included.
+
+        Raises: SamplesMissing, which lists the keys that are not there.
+        """
+        asked = np.asarray(keys, np.int64).reshape(-1)
+        unique, inverse = np.unique(asked, return_inverse=True)
+
+        batch = self._retry(dataset, lambda ds: reads.take(ds, unique))
+        if batch is None:
+            missing = sorted(set(unique.tolist()) - set(self.keys(dataset).tolist()))
+            raise SamplesMissing(
+                f"{len(missing)} samples are not in data set {dataset!r} (keys "
+                f"{', '.join(map(str, missing[:5]))}, ...): leave them out, they may be erased",
+                missing,
+            )
+        return columns.pick(batch, inverse)
+
+    def take_random(
+        self, dataset: str, split: Split, n: int, *, seed: int, exclude: Iterable[int] = ()
+    ) -> SampleBatch:
+        """`n` random samples of the split, none twice, none of the keys in `exclude`.
+
+        The same content and seed give the same samples in the same order.
+
+        Raises: TooFewSamples.
+        """
+        banned = np.array(sorted({int(key) for key in exclude}), np.int64)
+
+        batch = self._retry(
+            dataset, lambda ds: reads.take_random(ds, SPLIT_CODE[split], n, seed, banned)
+        )
+        if isinstance(batch, int):
+            raise TooFewSamples(
+                f"Data set {dataset!r} has {batch} samples of split {split!r} to choose from, "
+                f"not {n}: ask for fewer"
+            )
+        return batch
+
+    def load(self, dataset: str, split: Split, *, exclude: Iterable[int] = ()) -> SampleBatch:
+        """Every sample of the split, in stored order, but for the keys in `exclude`.
+
+        Holds the split in memory once: N * C * H * W bytes, and one scan batch.
+        """
+        banned = np.array(sorted({int(key) for key in exclude}), np.int64)
+
+        where = reads.of_split(split)
+        return self._retry(dataset, lambda ds: reads.load(ds, where, banned))
+
+    # Inside
+
+    def _uri(self, dataset: str) -> str:
+        if not _NAME.fullmatch(dataset):
+            raise SamplesInvalid(
+                f"{dataset!r} cannot name a data set: use up to 100 letters, digits, '.', '_' "
+                "and '-', a letter or digit first"
+            )
+        return f"{self._url}/{dataset}.lance"
+
+    def _lock(self, dataset: str) -> WriterLock:
+        self._open(dataset)  # no lock file for what does not exist
+        return WriterLock(self._root and self._root / f"{dataset}.lock")
+
+    def _open(self, dataset: str) -> Any:
+        uri = self._uri(dataset)
+        try:
+            return load_lance().dataset(uri, storage_options=self._options)
+        except LANCE_ERRORS as err:
+            # Lance says the same of a data set that has lost its manifests.
+            lost = self._root is not None and Path(uri).exists()
+            if "was not found" in str(err) and not lost:
+                raise DatasetMissing(
+                    f"There is no data set {dataset!r}: import it first "
+                    f"(`lethe dataset import {dataset} --from ...`)"
+                ) from err
+            raise self._unreadable(dataset, err) from err
+
+    def _retry(self, dataset: str, call: Callable[[Any], T]) -> T:
+        """Call with the newest version; again when a newer one came while it failed."""
+        for _ in range(ATTEMPTS):
+            ds = self._open(dataset)
+            try:
+                return call(ds)
+            except LANCE_ERRORS as err:
+                failure = err
+                if self._open(dataset).version == ds.version:
+                    break
+        raise self._unreadable(dataset, failure) from failure
+
+    def _unreadable(self, dataset: str, err: Exception) -> SampleStoreUnreadable:
+        return SampleStoreUnreadable(
+            f"Data set {dataset!r} at {self._uri(dataset)} cannot be used: check that the path "
+            f"can be read and written, or restore it from where it came ({err})"
+        )
+
+
+def _delete(ds: Any, predicate: str) -> int:
+    return int(ds.delete(predicate)["num_deleted_rows"])
