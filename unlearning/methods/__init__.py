@@ -1,0 +1,121 @@
+"""Unlearning methods: one protocol, one private file for each paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unlearning.methods import _rfu_ss, _rfu_ss_paper
+from unlearning.methods._protocol import Outcome, Problem, Run, StepReport
+from unlearning.methods._rfu_ss import RFUSSConfig
+from unlearning.methods._rfu_ss_paper import PaperConfig
+from unlearning.vib import VIB, copy_model
+
+__all__ = [
+    "STRATEGIES",
+    "Outcome",
+    "PaperConfig",
+    "Problem",
+    "RFUSSConfig",
+    "StepReport",
+    "Strategy",
+    "rungs",
+    "unlearn",
+]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """summary: one line for people. rungs: of its ladder. needs_teacher: whether a problem
+    must have one. config: its configuration class. run, default_config: for `unlearn`.
+    """
+
+    summary: str
+    rungs: int
+    needs_teacher: bool
+    config: type[Any]
+    default_config: Callable[[VIB], Any]
+    run: Callable[[VIB, Problem, Any, Run], Outcome]
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "rfu_ss": Strategy(
+        "RFU-SS, calibrated: erased samples are made to look like ones never seen",
+        _rfu_ss.RUNGS,
+        True,
+        RFUSSConfig,
+        _rfu_ss.default_config,
+        _rfu_ss.rfu_ss,
+    ),
+    "rfu_ss_paper": Strategy(
+        "RFU-SS as its paper prints it (Eqs. 8, 9 and 14), for study",
+        _rfu_ss_paper.RUNGS,
+        False,
+        PaperConfig,
+        _rfu_ss_paper.default_config,
+        _rfu_ss_paper.rfu_ss_paper,
+    ),
+}
+
+
+def _strategy(name: str) -> Strategy:
+    if name not in STRATEGIES:
+        raise ValueError(f"unknown strategy {name!r}: choose from {', '.join(STRATEGIES)}")
+    return STRATEGIES[name]
+
+
+def rungs(strategy: str) -> int:
+    """How many rungs the ladder of `strategy` has; `unlearn` takes 0 to one less."""
+    return _strategy(strategy).rungs
+
+
+def unlearn(
+    model: VIB,
+    problem: Problem,
+    *,
+    strategy: str = "rfu_ss",
+    config: RFUSSConfig | PaperConfig | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    rung: int = 0,
+    on_step: Callable[[StepReport], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Make a copy of `model` forget `problem.erased`; `model` itself is left as it is.
+
+    config: the strategy's own (an object, or its `to_dict`); its defaults when None. rung:
+    how hard to try, 0 first. `on_step` is called every tenth step, `should_stop` before each.
+    Same seed, same bits on the CPU.
+
+    Raises ValueError, saying what and why, for an unknown strategy or rung, a configuration
+    of another strategy, a missing teacher, no erased samples, no remaining ones, a class that
+    would vanish, images of another shape, labels outside the classes or NaN weights; Cancelled
+    when `should_stop` answers True.
+    """
+    chosen = _strategy(strategy)
+    if isinstance(rung, bool) or not isinstance(rung, int) or not 0 <= rung < chosen.rungs:
+        raise ValueError(f"rung must be 0 to {chosen.rungs - 1} for {strategy}, got {rung!r}")
+    if config is None:
+        config = chosen.default_config(model)
+    elif isinstance(config, Mapping):
+        config = chosen.config.from_dict(config)
+    if not isinstance(config, chosen.config):
+        raise ValueError(  # noqa: TRY004 - bad input is a ValueError throughout
+            f"{strategy} takes a {chosen.config.__name__}, got {type(config).__name__}"
+        )
+    problem.check(model)
+    if chosen.needs_teacher and problem.teacher is None:
+        raise ValueError(
+            f"{strategy} needs a teacher: train one from the references (train_teacher)"
+        )
+    working = copy_model(model).to(device).eval()
+    moved = Problem(
+        problem.erased.to(device),
+        problem.remaining.to(device),
+        problem.references.to(device),
+        problem.teacher,
+    )
+    return chosen.run(working, moved, config, Run(seed, device, rung, on_step, should_stop))

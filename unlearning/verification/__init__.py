@@ -1,0 +1,21 @@
+"""What was forgotten, and what was kept: one measure, one file."""
+
+from unlearning.verification.membership import (
+    Membership,
+    class_weighted_auc,
+    margins,
+    membership_auc,
+)
+from unlearning.verification.trigger import TriggerRates, trigger_rates
+from unlearning.verification.utility import accuracy, class_accuracy
+
+__all__ = [
+    "Membership",
+    "TriggerRates",
+    "accuracy",
+    "class_accuracy",
+    "class_weighted_auc",
+    "margins",
+    "membership_auc",
+    "trigger_rates",
+]

@@ -1,0 +1,158 @@
+"""RFU-SS as its paper prints it, for study and comparison.
+
+Wang, Zhang, Tian, Yu, "Machine Unlearning via Representation Forgetting With Parameter
+Self-Sharing", IEEE TIFS 2024, doi 10.1109/TIFS.2023.3331239, Eqs. 2, 8, 9 and 14 and
+Algorithm 1, which reverses the KL terms of Eqs. 8 and 9. KLs over z are averaged over its
+dimensions, as in training.
+
+With beta_u < 1 it does not forget: for a confident model the limiting KL of Eq. 9 is about
+-log p(y_e), so that minimising (beta_u - 1) log p(y_e) keeps p(y_e) at 1.
+"""
+
+# ruff: noqa: N803 - symbols carry their shapes
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
+from unlearning.methods._descent import Descent, descend, weighting_warnings
+from unlearning.methods._protocol import Outcome, Problem, Run
+from unlearning.presets import preset_for
+from unlearning.verification.utility import accuracy
+from unlearning.vib import VIB, Output, kl_to_standard_normal
+from unlearning.weighting import WEIGHTINGS, Weighting
+
+RUNGS = 1
+
+
+@dataclass(frozen=True)
+class PaperConfig:
+    """Settings of the printed RFU-SS. Raises ValueError naming the bad field.
+
+    steps: at most. stop_accuracy: it ends earlier when at most this share of the erased
+    samples is given its label, as the paper's runs do. erased_batch, remaining_batch:
+    samples a step. lr: Adam's. beta: Eq. 2's. beta_u: Eqs. 8 and 9's. limit: weight of
+    the KL terms that hold the model near the fixed one (1 as printed). direction: of those
+    KL terms, "algorithm1" (fixed first) or "equations" (fixed second). weighting: "eq14",
+    "equal_norm" or "fixed" (at fixed_alpha).
+    """
+
+    steps: int = 200
+    stop_accuracy: float = 0.05
+    erased_batch: int = 100
+    remaining_batch: int = 100
+    lr: float = 1e-3
+    beta: float = 1e-3
+    beta_u: float = 0.1
+    limit: float = 1.0
+    direction: Literal["algorithm1", "equations"] = "algorithm1"
+    weighting: Weighting = "eq14"
+    fixed_alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "erased_batch", "remaining_batch"):
+            check_int("PaperConfig", name, getattr(self, name), 1)
+        check_number("PaperConfig", "lr", self.lr, above=0.0)
+        for name in ("beta", "beta_u", "limit"):
+            check_number("PaperConfig", name, getattr(self, name), least=0.0)
+        for name in ("stop_accuracy", "fixed_alpha"):
+            check_number("PaperConfig", name, getattr(self, name), least=0.0, most=1.0)
+        check_choice("PaperConfig", "direction", self.direction, ("algorithm1", "equations"))
+        check_choice("PaperConfig", "weighting", self.weighting, WEIGHTINGS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration in JSON's own types."""
+        return to_fields(self)
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> PaperConfig:
+        """The configuration from decoded JSON; ValueError names the bad field."""
+        return from_fields(cls, d)
+
+
+def default_config(model: VIB) -> PaperConfig:
+    """The defaults for `model`: the lr and beta of the preset that its shape has."""
+    training = preset_for(model.architecture.input_shape).training
+    return PaperConfig(lr=training.lr, beta=training.beta)
+
+
+def rfu_ss_paper(model: VIB, problem: Problem, config: PaperConfig, run: Run) -> Outcome:
+    """Run the printed algorithm on `model`, a copy of the caller's that is trained in place."""
+    started = time.perf_counter()
+    fixed = fixed_outputs(model, problem.erased.images)
+
+    def forget_loss(out: Output, e: Tensor) -> Tensor:
+        before = Output(*(part[e] for part in fixed))
+        return paper_forget_loss(out, before, problem.erased.labels[e], config)
+
+    def stop(averaged: VIB, _step: int) -> bool:
+        return accuracy(averaged, problem.erased) <= config.stop_accuracy
+
+    settings = Descent(
+        steps=config.steps,
+        erased_batch=config.erased_batch,
+        remaining_batch=config.remaining_batch,
+        lr=config.lr,
+        beta=config.beta,
+        weighting=config.weighting,
+        fixed_alpha=config.fixed_alpha,
+        clip=1e9,  # the paper clips nothing, averages nothing and keeps its rate
+        average=0.0,
+        decay_steps=0,
+    )
+    unlearned, taken, converged, history = descend(model, problem, settings, forget_loss, stop, run)
+    warnings = weighting_warnings(history)
+    if not converged:
+        warnings.append(
+            f"after {taken} steps more than {config.stop_accuracy:.0%} of the erased samples "
+            "are still given their label"
+        )
+    return Outcome(
+        model=unlearned,
+        strategy="rfu_ss_paper",
+        steps=taken,
+        seconds=time.perf_counter() - started,
+        converged=converged,
+        rung=run.rung,
+        flagged=torch.zeros(len(problem.erased), dtype=torch.bool),
+        history=history,
+        warnings=warnings,
+    )
+
+
+@torch.no_grad()
+def fixed_outputs(model: VIB, images: Tensor, chunk: int = 4096) -> Output:
+    """p_fix(z|x) and p_fix(y|z = mu) of the model before unlearning, computed once."""
+    model.eval()
+    parts = [model(model.prepare(part)) for part in torch.split(images, chunk)]
+    return Output(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def paper_forget_loss(out: Output, fixed: Output, labels_B: Tensor, config: PaperConfig) -> Tensor:
+    """L_rep_u + L_app_u, Eqs. 8 and 9, in nats, averaged over B erased samples."""
+    log_p = functional.log_softmax(out.logits_BC, dim=1)
+    log_p_fix = functional.log_softmax(fixed.logits_BC, dim=1)
+    if config.direction == "algorithm1":
+        limit_z = gaussian_kl(fixed, out)
+        limit_y = (log_p_fix.exp() * (log_p_fix - log_p)).sum(dim=1).mean()
+    else:
+        limit_z = gaussian_kl(out, fixed)
+        limit_y = (log_p.exp() * (log_p - log_p_fix)).sum(dim=1).mean()
+    forget_z = kl_to_standard_normal(out.mu_BK, out.log_var_BK)
+    forget_y = log_p.gather(1, labels_B[:, None]).mean()
+    return config.beta_u * (forget_z + forget_y) + config.limit * (limit_z + limit_y)
+
+
+def gaussian_kl(p: Output, q: Output) -> Tensor:
+    """KL(p(z|x) || q(z|x)) of diagonal Gaussians in nats, averaged over B and K."""
+    ratio = (p.log_var_BK - q.log_var_BK).exp()
+    apart = (p.mu_BK - q.mu_BK).square() / q.log_var_BK.exp()
+    return 0.5 * (ratio + apart - 1.0 + q.log_var_BK - p.log_var_BK).mean()

@@ -1,0 +1,136 @@
+"""VIB training (Eq. 2), in memory; exact retraining is the same on what remains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlearning._batches import AUGMENTATIONS, Augmentation, augment, epoch_batches
+from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
+from unlearning._flat import FlatParameters
+from unlearning.architecture import Architecture
+from unlearning.samples import Samples
+from unlearning.vib import VIB, copy_model, initialise, vib_loss
+
+_REPORT_EVERY = 50  # steps: a report reads the loss, which waits for the device
+
+
+class Cancelled(Exception):  # noqa: N818 - what happened, not an error of the method
+    """The caller's `should_stop` answered True; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a VIB is trained. Raises ValueError naming the bad field.
+
+    epochs: passes over the samples. batch: samples a step. lr: Adam's. beta: Eq. 2's weight
+    of KL(p(z|x) || N(0, I)), averaged over latent dimensions. augment: "none", "shift" (one
+    pixel) or "crop_flip". min_steps: more epochs when these are fewer steps.
+    """
+
+    epochs: int
+    batch: int
+    lr: float
+    beta: float
+    augment: Augmentation = "none"
+    min_steps: int = 0
+
+    def __post_init__(self) -> None:
+        check_int("TrainingConfig", "epochs", self.epochs, 1)
+        check_int("TrainingConfig", "batch", self.batch, 1)
+        check_number("TrainingConfig", "lr", self.lr, above=0.0)
+        check_number("TrainingConfig", "beta", self.beta, least=0.0)
+        check_choice("TrainingConfig", "augment", self.augment, AUGMENTATIONS)
+        check_int("TrainingConfig", "min_steps", self.min_steps, 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration in JSON's own types."""
+        return to_fields(self)
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> TrainingConfig:
+        """The configuration from decoded JSON; ValueError names the bad field."""
+        return from_fields(cls, d)
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """Where a training stands: epoch of epochs, step of total_steps, the last step's loss."""
+
+    epoch: int
+    epochs: int
+    step: int
+    total_steps: int
+    loss: float
+
+
+def train(
+    architecture: Architecture,
+    samples: Samples,
+    config: TrainingConfig,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    on_progress: Callable[[TrainProgress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> VIB:
+    """Train a fresh VIB on `samples`; exact retraining is this on the remaining ones.
+
+    Returns the model in evaluation mode, on `device`. Same seed, same bits on the CPU.
+    `on_progress` is called about every 50 steps and at the end, `should_stop` before each step.
+
+    Raises ValueError for no samples, images of another shape or labels outside the classes,
+    and Cancelled when `should_stop` answers True.
+    """
+    if len(samples) == 0:
+        raise ValueError("training needs at least one sample")
+    if samples.shape != architecture.input_shape:
+        raise ValueError(
+            f"images are {list(samples.shape)}, the architecture wants "
+            f"{list(architecture.input_shape)}"
+        )
+    samples.check_classes(architecture.classes)
+    samples = samples.to(device)
+    model = initialise(architecture, seed, device).train()
+    flat = FlatParameters(model)
+    optimiser = torch.optim.Adam([flat.theta_D], lr=config.lr, fused=True)
+    order = torch.Generator().manual_seed(seed)
+    noise = torch.Generator(device).manual_seed(seed)
+    steps_an_epoch = len(epoch_batches(len(samples), config.batch, torch.Generator()))
+    epochs = max(config.epochs, -(-config.min_steps // steps_an_epoch))
+    total, step = epochs * steps_an_epoch, 0
+    for epoch in range(epochs):
+        for index in epoch_batches(len(samples), config.batch, order):
+            if should_stop is not None and should_stop():
+                raise Cancelled(f"training was cancelled at step {step} of {total}")
+            index = index.to(device)
+            images = augment(samples.images[index], config.augment, order)
+            loss = _step(model, flat, optimiser, images, samples.labels[index], config.beta, noise)
+            step += 1
+            if on_progress is not None and (step % _REPORT_EVERY == 0 or step == total):
+                on_progress(TrainProgress(epoch + 1, epochs, step, total, float(loss)))
+    return copy_model(model).eval()
+
+
+def _step(
+    model: VIB,
+    flat: FlatParameters,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    beta: float,
+    noise: torch.Generator,
+) -> Tensor:
+    drawn = torch.randn(
+        len(labels), model.architecture.latent, generator=noise, device=labels.device
+    )
+    loss = vib_loss(model(model.prepare(images), drawn), labels, beta)
+    assert flat.theta_D.grad is not None
+    flat.theta_D.grad.zero_()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    return loss.detach()
