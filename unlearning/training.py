@@ -19,7 +19,7 @@ from unlearning.vib import VIB, copy_model, initialise, vib_loss
 _REPORT_EVERY = 50  # steps: a report reads the loss, which waits for the device
 
 
-class Cancelled(Exception):  # noqa: N818 - what happened, not an error of the method
+class Cancelled(Exception):
     """The caller's `should_stop` answered True; nothing was changed."""
 
 
