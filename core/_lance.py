@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import Conflict, Invalid, NotFound, Unavailable
 
+T = TypeVar("T")
+
+ATTEMPTS = 20
+RETRY_SECONDS = 0.05
 _POLL_SECONDS = 0.02
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 # What Lance raises when a file that a version refers to is gone or unreadable. There is no
 # class of its own: readers get OSError, scanners pyarrow's errors, opening a ValueError.
@@ -124,3 +131,61 @@ class WriterLock:
                 else:
                     yield True
                     return
+
+
+class LanceStore:
+    """Opens the data sets under one path or URL, and tells what went wrong."""
+
+    def __init__(self, url: str, storage_options: dict[str, str] | None = None) -> None:
+        """`url`: a local path, file://... or what Lance takes (s3://bucket/path), with its
+        `storage_options`. Nothing is opened before the first call."""
+        self._url = url.removeprefix("file://").rstrip("/")
+        self._options = storage_options
+        self._root = None if "://" in self._url else Path(self._url)
+
+    def _uri(self, dataset: str) -> str:
+        if not _NAME.fullmatch(dataset):
+            raise SamplesInvalid(
+                f"{dataset!r} cannot name a data set: use up to 100 letters, digits, '.', '_' "
+                "and '-', a letter or digit first"
+            )
+        return f"{self._url}/{dataset}.lance"
+
+    def _lock(self, dataset: str) -> WriterLock:
+        self._open(dataset)  # no lock file for what does not exist
+        return WriterLock(self._root and self._root / f"{dataset}.lock")
+
+    def _open(self, dataset: str) -> Any:
+        uri = self._uri(dataset)
+        try:
+            return load_lance().dataset(uri, storage_options=self._options)
+        except LANCE_ERRORS as err:
+            # Lance says the same of a data set that has lost its manifests.
+            lost = self._root is not None and Path(uri).exists()
+            if "was not found" in str(err) and not lost:
+                raise DatasetMissing(
+                    f"There is no data set {dataset!r}: import it first "
+                    f"(`lethe dataset import {dataset} --from ...`)"
+                ) from err
+            raise self._unreadable(dataset, err) from err
+
+    def _retry(self, dataset: str, call: Callable[[Any], T]) -> T:
+        """Call with the newest version; again while others change the data set."""
+        version, failure = -1, None
+        for attempt in range(ATTEMPTS):
+            ds = self._open(dataset)
+            if attempt > 1 and ds.version == version:
+                break  # nobody did anything, and it failed twice
+            version = ds.version
+            try:
+                return call(ds)
+            except LANCE_ERRORS as err:
+                failure = err
+                time.sleep(random.uniform(0, RETRY_SECONDS))  # noqa: S311  # spreads rivals
+        raise self._unreadable(dataset, failure) from failure
+
+    def _unreadable(self, dataset: str, err: Exception | None) -> SampleStoreUnreadable:
+        return SampleStoreUnreadable(
+            f"Data set {dataset!r} at {self._uri(dataset)} cannot be used: check that the path "
+            f"can be read and written, or restore it from where it came ({err})"
+        )

@@ -25,22 +25,20 @@ class Purge:
     complete: bool
 
 
-def rewrite_fragments(ds: Any) -> int:
-    """Rewrite every fragment that holds deleted rows. Returns how many.
+def rewrite_fragments(ds: Any, rewritten: set[int]) -> None:
+    """Rewrite every fragment that holds deleted rows; their numbers go into `rewritten`.
 
     One at a time: Lance would merge neighbours past the limit of a fragment's rows, and a
-    concurrent deletion then costs one fragment's work, not all. The names of the deletion
-    files go with the versions.
+    rewrite that loses to a concurrent deletion then costs one fragment's work, not all.
     """
-    fragments = ds.get_fragments()
-    ids = [fragment.fragment_id for fragment in fragments]
-    touched = [fragment.fragment_id for fragment in fragments if fragment.num_deletions]
-    for one in touched:
+    for one in [old.fragment_id for old in ds.get_fragments() if old.num_deletions]:
         ds.optimize.compact_files(
             materialize_deletions_threshold=0.0,  # at its default, a few rows stay
-            excluded_fragment_ids=[other for other in ids if other != one],
+            excluded_fragment_ids=[
+                other.fragment_id for other in ds.get_fragments() if other.fragment_id != one
+            ],
         )
-    return len(touched)
+        rewritten.add(one)
 
 
 def remove_versions(ds: Any, rewritten: int, alone: bool) -> Purge:

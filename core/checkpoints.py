@@ -39,7 +39,7 @@ class CheckpointMissing(NotFound):
     """No checkpoint of that digest is in the store."""
 
 
-class CheckpointCorrupt(LetheError):  # noqa: N818  # named like its siblings
+class CheckpointCorrupt(LetheError):  # named like its siblings
     """A checkpoint's bytes are not what its name says."""
 
 
@@ -230,14 +230,16 @@ def serialise(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
     """
     if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
         raise CheckpointInvalid("Metadata is text by text: encode other values, as JSON say")
+    if "__metadata__" in arrays:
+        raise CheckpointInvalid("'__metadata__' cannot name an array: safetensors reserves it")
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     try:
         data = safetensors.numpy.save(whole)
+        size = int.from_bytes(data[:8], "little")
+        header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8 : 8 + size])}
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     except (SafetensorError, KeyError, ValueError, TypeError) as err:
-        raise CheckpointInvalid(f"These arrays do not fit into safetensors: {err}") from err
-    size = int.from_bytes(data[:8], "little")
-    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8 : 8 + size])}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        raise CheckpointInvalid(f"This does not fit into safetensors: {err}") from err
     text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8
     return b"".join([len(text).to_bytes(8, "little"), text, memoryview(data)[8 + size :]])
 

@@ -11,12 +11,11 @@ index is one more copy that must be destroyed. Scans read light columns only.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +28,11 @@ from core._lance import (
     DatasetExists,
     DatasetMissing,
     ForkedProcessError,
+    LanceStore,
     SamplesInvalid,
     SamplesMissing,
     SampleStoreUnreadable,
     TooFewSamples,
-    WriterLock,
     load_lance,
 )
 from core._sample_batch import LIGHT, SPLIT_CODE, SPLITS, Found, Int64, SampleBatch, Split
@@ -57,31 +56,21 @@ __all__ = [
     "TooFewSamples",
 ]
 
-T = TypeVar("T")
-
 FRAGMENT_ROWS = 65_536
 DELETE_KEYS = 100_000  # one commit; its predicate stays under a megabyte
 FORMAT = "2.2"
-ATTEMPTS = 8
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-class SampleStore:
+class SampleStore(LanceStore):
     """Training samples under one path or object-store URL; threads may share it.
 
     Every call works on one version of the data set. A reader whose version a purge took
     away opens the newest one and starts over. Any call that names a data set raises
     DatasetMissing when there is none, and SampleStoreUnreadable when its files are damaged.
+
+    SampleStore(url, storage_options): a local path, file://... or what Lance takes
+    (s3://bucket/path). Nothing is opened before the first call.
     """
-
-    def __init__(self, url: str, storage_options: dict[str, str] | None = None) -> None:
-        """`url`: a local path, file://... or what Lance takes (s3://bucket/path), with its
-        `storage_options`. Nothing is opened before the first call."""
-        self._url = url.removeprefix("file://").rstrip("/")
-        self._options = storage_options
-        self._root = None if "://" in self._url else Path(self._url)
-
-    # Data sets
 
     def create(self, dataset: str, shape: Sequence[int]) -> None:
         """Make an empty data set of images of `shape` (C, H, W).
@@ -182,11 +171,13 @@ class SampleStore:
                 )
                 if fragments:
                     self._commit_append(dataset, fragments)
-        except LANCE_ERRORS as err:
+        except BaseException as err:
             self._clean(dataset, wait_seconds=0)  # what was written belongs to no version
             if failure is not None:
                 raise failure from None
-            raise self._unreadable(dataset, err) from err
+            if isinstance(err, LANCE_ERRORS):
+                raise self._unreadable(dataset, err) from err
+            raise
         return rows
 
     def delete(self, dataset: str, keys: Iterable[int]) -> int:
@@ -214,9 +205,10 @@ class SampleStore:
         `wait_seconds`. On an object store that cannot be seen: there `exclusive` says that
         the caller knows. Where neither is so, the report says `complete=False`.
         """
+        rewritten: set[int] = set()
         with self._lock(dataset).shared():
-            rewritten = self._retry(dataset, rewrite_fragments)
-        return self._clean(dataset, wait_seconds, exclusive, rewritten)
+            self._retry(dataset, lambda ds: rewrite_fragments(ds, rewritten))
+        return self._clean(dataset, wait_seconds, exclusive, len(rewritten))
 
     def _commit_append(self, dataset: str, fragments: list[Any]) -> None:
         """Commit on top of the newest version: the one read at the start may be purged."""
@@ -327,52 +319,6 @@ class SampleStore:
 
         where = reads.of_split(split)
         return self._retry(dataset, lambda ds: reads.load(ds, where, banned))
-
-    # Inside
-
-    def _uri(self, dataset: str) -> str:
-        if not _NAME.fullmatch(dataset):
-            raise SamplesInvalid(
-                f"{dataset!r} cannot name a data set: use up to 100 letters, digits, '.', '_' "
-                "and '-', a letter or digit first"
-            )
-        return f"{self._url}/{dataset}.lance"
-
-    def _lock(self, dataset: str) -> WriterLock:
-        self._open(dataset)  # no lock file for what does not exist
-        return WriterLock(self._root and self._root / f"{dataset}.lock")
-
-    def _open(self, dataset: str) -> Any:
-        uri = self._uri(dataset)
-        try:
-            return load_lance().dataset(uri, storage_options=self._options)
-        except LANCE_ERRORS as err:
-            # Lance says the same of a data set that has lost its manifests.
-            lost = self._root is not None and Path(uri).exists()
-            if "was not found" in str(err) and not lost:
-                raise DatasetMissing(
-                    f"There is no data set {dataset!r}: import it first "
-                    f"(`lethe dataset import {dataset} --from ...`)"
-                ) from err
-            raise self._unreadable(dataset, err) from err
-
-    def _retry(self, dataset: str, call: Callable[[Any], T]) -> T:
-        """Call with the newest version; again when a newer one came while it failed."""
-        for _ in range(ATTEMPTS):
-            ds = self._open(dataset)
-            try:
-                return call(ds)
-            except LANCE_ERRORS as err:
-                failure = err
-                if self._open(dataset).version == ds.version:
-                    break
-        raise self._unreadable(dataset, failure) from failure
-
-    def _unreadable(self, dataset: str, err: Exception) -> SampleStoreUnreadable:
-        return SampleStoreUnreadable(
-            f"Data set {dataset!r} at {self._uri(dataset)} cannot be used: check that the path "
-            f"can be read and written, or restore it from where it came ({err})"
-        )
 
 
 def _delete(ds: Any, predicate: str) -> int:

@@ -1,0 +1,46 @@
+"""Assembly of what service, worker and command line share, once in each process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core import audit
+from core.certificates import Signer, open_signer
+from core.checkpoints import CheckpointStore
+from core.db import Database
+from core.identities import Identities
+from core.queue import Queue
+from core.samples import SampleStore
+from core.settings import Settings
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Database, stores and keys of one process. Open it after a fork, never before."""
+
+    settings: Settings
+    db: Database
+    samples: SampleStore
+    checkpoints: CheckpointStore
+    scratch: CheckpointStore
+    identities: Identities
+    signer: Signer
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.db.close()
+
+
+def open_backend(settings: Settings, send: Callable[[str], None] | None = None) -> Backend:
+    """Everything that the settings name. `send` replaces the queue's wake-up, in tests."""
+    store = settings.store.rstrip("/")
+    return Backend(
+        settings=settings,
+        db=Database(settings.database, chain=audit.chain, send=send or Queue(settings).wake),
+        samples=SampleStore(f"{store}/samples"),
+        checkpoints=CheckpointStore(f"{store}/checkpoints"),
+        scratch=CheckpointStore(f"{store}/scratch"),
+        identities=Identities(settings.secret_bytes),
+        signer=open_signer(settings),
+    )

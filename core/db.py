@@ -1,0 +1,208 @@
+"""Engine, declarative base, and `transaction()`: the only way anything is written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    Engine,
+    MetaData,
+    create_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeDecorator
+
+log = logging.getLogger(__name__)
+
+Json = JSON().with_variant(JSONB, "postgresql")
+"""A JSON document: text on SQLite, jsonb on PostgreSQL."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes in and out; SQLite, which has no zones, keeps them naive."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive datetimes; store UTC."""
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "a naive datetime would be off by the zone"
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
+        """Aware UTC, whatever the database returned."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Declarative base with named constraints, so that migrations can name them too."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads it from the class
+        datetime: UtcDateTime(),
+        dict[str, Any]: Json,
+        list[str]: Json,
+        list[int]: Json,
+    }
+
+
+@dataclass(frozen=True)
+class Event:
+    """One audit event, not yet chained: what happened to which noun, and no person's name."""
+
+    noun: str
+    noun_id: str
+    event: str
+    data: dict[str, Any]
+
+
+@dataclass
+class Transaction:
+    """A session, the audit events it will append, and what is sent once it has committed."""
+
+    session: Session
+    events: list[Event] = field(default_factory=list)
+    wakes: list[str] = field(default_factory=list)
+    _now: datetime | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The database's clock, once a transaction: hosts whose clocks differ agree on leases."""
+        if self._now is None:
+            self._now = database_now(self.session)
+        return self._now
+
+    def record(self, noun: str, noun_id: str, event: str, **data: Any) -> None:
+        """Append an audit event when this transaction commits, in the same commit."""
+        self.events.append(Event(noun, noun_id, event, data))
+
+    def wake(self, job_id: str) -> None:
+        """Tell a worker, after the commit, that there is a job. A hint: the row is the truth."""
+        self.wakes.append(job_id)
+
+
+def database_now(session: Session) -> datetime:
+    """The time by the database's clock (SQLite has the host's)."""
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    now = session.scalar(select(func.clock_timestamp()))
+    assert isinstance(now, datetime)
+    return now.astimezone(UTC)
+
+
+class Database:
+    """The engine and its two doors: `transaction()` to write, `reading()` to look.
+
+    Make one in each process, after a fork. `send` takes a job's id and wakes a worker;
+    `chain` appends the audit events of a transaction to the chain, inside it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        chain: Callable[[Transaction], None],
+        send: Callable[[str], None] | None = None,
+    ) -> None:
+        self.engine = _engine(url)
+        self._write = sessionmaker(self.engine, expire_on_commit=False)
+        self._read = sessionmaker(
+            self.engine.execution_options(lethe_reading=True), expire_on_commit=False
+        )
+        self._chain = chain
+        self._send = send
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """One transaction, committed at the end of the block, undone if it raises.
+
+        Wake-ups listed in it are sent after the commit. One that cannot be sent is logged
+        and forgotten: `sweep` finds the row.
+        """
+        with self._write() as session, session.begin():
+            tx = Transaction(session)
+            yield tx
+            session.flush()
+            self._chain(tx)
+        for job_id in tx.wakes:
+            self._wake(job_id)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that writes nothing and, on SQLite, waits for no writer."""
+        with self._read() as session:
+            yield session
+
+    def _wake(self, job_id: str) -> None:
+        if self._send is None:
+            return
+        try:
+            self._send(job_id)
+        except Exception as error:  # noqa: BLE001  # any broker fault: the row is the truth
+            log.warning("could not wake a worker for job %s, sweep will: %s", job_id, error)
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        event.listen(engine, "connect", _sqlite_connect)
+        event.listen(engine, "begin", _sqlite_begin)
+        return engine
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        connect_args={
+            "connect_timeout": 5,
+            "options": "-c timezone=UTC -c lock_timeout=20s -c statement_timeout=60s",
+        },
+    )
+
+
+def _sqlite_connect(connection: Any, _: ConnectionPoolEntry) -> None:
+    # The driver would begin transactions late and by its own rules; see _sqlite_begin.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # an answered 202 survives a power cut
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA secure_delete=ON")  # deleted rows are overwritten, not only unlinked
+    cursor.close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    # A writer takes the lock at once: upgrading a read lock later can only fail.
+    reading = connection.get_execution_options().get("lethe_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -1,0 +1,49 @@
+"""Errors that users meet. Each says what happened and what to do; none knows HTTP.
+
+`service.errors` maps the classes to statuses, `lethe.cli` prints the message.
+"""
+
+from __future__ import annotations
+
+
+class LetheError(Exception):
+    """Something the user can act on. The message is shown as it is."""
+
+
+class NotFound(LetheError):
+    """A named thing does not exist."""
+
+
+class Conflict(LetheError):
+    """The thing exists, but its state does not allow this."""
+
+
+class Invalid(LetheError):
+    """The request itself is wrong.
+
+    `details` lists every finding as {"where": ..., "message": ...}.
+    """
+
+    def __init__(self, message: str, details: list[dict[str, str]] | None = None) -> None:
+        super().__init__(message)
+        self.details = details or []
+
+
+class Unauthorized(LetheError):
+    """No key, an unknown key, an expired or a revoked one."""
+
+
+class Forbidden(LetheError):
+    """The key is good but lacks the scope."""
+
+
+class Unavailable(LetheError):
+    """A part that is needed does not answer now; trying again later may work."""
+
+
+class LeaseLost(LetheError):
+    """Another worker holds the job now: stop, write nothing more."""
+
+
+class SettingsError(LetheError):
+    """The settings cannot be run with."""

@@ -1,0 +1,209 @@
+"""Holding a job: claim, heartbeat, progress, hand back. Every write checks the fencing number.
+
+A fencing number grows with each claim, so that a worker which was paused past its lease and
+wakes up finds its writes refused (Kleppmann, "How to do distributed locking", 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
+
+from core import jobs
+from core.db import Database, Transaction
+from core.errors import LeaseLost
+from core.records import Job
+from core.settings import Settings
+from core.states import JOB_HELD
+from core.transitions import move
+
+
+@dataclass(frozen=True)
+class Held:
+    """A job that this worker holds, under one fencing number."""
+
+    job_id: str
+    model_id: str
+    state: str
+    fence: int
+    owner: str
+
+
+def claim(db: Database, owner: str, settings: Settings) -> Held | None:
+    """Take the soonest-due job that can run: a queued one, or one whose holder went silent.
+
+    At most one job a model is held; a unique index decides between two claimers.
+    """
+    for _ in range(5):
+        try:
+            with db.transaction() as tx:
+                return _claim(tx, owner, settings)
+        except IntegrityError:
+            continue  # another took a job of the same model in the same moment
+    return None
+
+
+def _claim(tx: Transaction, owner: str, settings: Settings) -> Held | None:
+    other = aliased(Job)
+    model_held = (
+        select(other.id).where(other.model_id == Job.model_id, other.state.in_(JOB_HELD)).exists()
+    )
+    runnable = or_(
+        and_(Job.state == "queued", Job.not_before <= tx.now, ~model_held),
+        and_(Job.state.in_(JOB_HELD), Job.lease_until < tx.now),
+    )
+    query = (
+        select(Job)
+        .where(runnable)
+        .order_by(Job.due_at, Job.queued_at, Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=Job)
+    )
+    job = tx.session.scalars(query).first()
+    if job is None:
+        return None
+    fence = job.fence + 1
+    lease: dict[str, Any] = {
+        "owner": owner,
+        "lease_until": tx.now + timedelta(seconds=settings.lease_seconds),
+        "fence": fence,
+    }
+    if job.state == "queued":
+        started = job.started_at or tx.now
+        move(tx, job, "running", started_at=started, **lease)
+        jobs.follow(tx, job, "in_progress")
+    else:
+        # Only a lease that was lost counts as taken over; one handed back has no owner.
+        lost = job.owner is not None
+        takeovers = job.takeovers + lost
+        if takeovers > settings.max_takeovers:
+            give_to_person(tx, job, f"{takeovers} workers were lost while they ran this job")
+            return None
+        tx.session.execute(
+            update(Job)
+            .where(Job.id == job.id, Job.fence == job.fence)
+            .values(revision=Job.revision + 1, takeovers=takeovers, **lease)
+            .execution_options(synchronize_session=False)
+        )
+        if lost:
+            tx.record("job", job.id, "taken over", state=job.state, fence=fence)
+    return Held(job.id, job.model_id, job.state, fence, owner)
+
+
+def heartbeat(db: Database, held: Held, seconds: float) -> bool:
+    """Renew the lease; True when a cancel was asked for. Raises `LeaseLost`."""
+    with db.transaction() as tx:
+        job = check(tx, held)
+        job.lease_until = tx.now + timedelta(seconds=seconds)
+        return job.cancel_requested
+
+
+def report(db: Database, held: Held, progress: dict[str, Any]) -> bool:
+    """Write progress for those who watch; True when a cancel was asked for."""
+    with db.transaction() as tx:
+        job = check(tx, held)
+        job.progress = progress
+        job.revision += 1
+        return job.cancel_requested
+
+
+def check(tx: Transaction, held: Held) -> Job:
+    """The job's row, locked, if it is still ours; raises `LeaseLost`."""
+    job = jobs.locked(tx, held.job_id)
+    if job.fence != held.fence or job.owner != held.owner or job.state not in JOB_HELD:
+        raise LeaseLost(f"job {held.job_id} is held by another worker now")
+    return job
+
+
+def advance(tx: Transaction, held: Held, to: str, **values: Any) -> Job:
+    """Move the held job on, with `values`, in the caller's transaction."""
+    job = check(tx, held)
+    move(tx, job, to, if_fence=held.fence, **values)
+    return job
+
+
+def hand_back(db: Database, held: Held, reason: str) -> None:
+    """Give the job to whoever claims it next: no attempt was spent."""
+    with db.transaction() as tx:
+        job = check(tx, held)
+        _release(tx, job, reason, delay=0.0)
+
+
+def fail(db: Database, held: Held, reason: str, settings: Settings, retry: bool = True) -> str:
+    """Count a failed attempt: try again after a pause that doubles, or give it to a person.
+
+    Returns the state that the job is left in.
+    """
+    with db.transaction() as tx:
+        job = check(tx, held)
+        job.attempts += 1
+        job.error = reason
+        tx.record("job", job.id, "attempt failed", attempt=job.attempts, reason=reason)
+        tx.session.flush()
+        if retry and job.attempts < settings.max_attempts:
+            _release(tx, job, reason, delay=min(2.0**job.attempts, 300.0))
+        else:
+            give_to_person(tx, job, reason)
+        return job.state
+
+
+def _release(tx: Transaction, job: Job, reason: str, delay: float) -> None:
+    later = tx.now + timedelta(seconds=delay)
+    if job.state in ("running", "verifying"):
+        move(
+            tx,
+            job,
+            "queued",
+            reason=reason,
+            if_fence=job.fence,
+            owner=None,
+            lease_until=None,
+            candidate=None,
+            not_before=later,
+            progress=dict(jobs.NO_PROGRESS),
+        )
+        jobs.follow(tx, job, "scheduled")
+    else:  # published: nothing may run before it for this model, so it stays held, by nobody
+        job.owner = None
+        job.lease_until = later
+        job.revision += 1
+    if delay == 0:
+        tx.wake(job.id)
+
+
+def give_to_person(tx: Transaction, job: Job, reason: str, **values: Any) -> None:
+    """Stop trying: a reviewer decides, with the reason in words."""
+    move(
+        tx,
+        job,
+        "needs_review",
+        reason=reason,
+        error=reason,
+        owner=None,
+        lease_until=None,
+        **values,
+    )
+    jobs.follow(tx, job, "needs_review", reason)
+
+
+def overdue_wakes(db: Database, limit: int = 20) -> Collection[str]:
+    """Jobs that a worker could claim now, soonest due first: what `sweep` wakes workers for."""
+    with db.transaction() as tx:
+        query = (
+            select(Job.id)
+            .where(
+                or_(
+                    and_(Job.state == "queued", Job.not_before <= tx.now),
+                    and_(Job.state.in_(JOB_HELD), Job.lease_until < tx.now),
+                )
+            )
+            .order_by(Job.due_at, Job.id)
+            .limit(limit)
+        )
+        return list(tx.session.scalars(query))

@@ -1,0 +1,65 @@
+"""Keyed hashes of people and samples: found again, but never read back without the secret."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SubjectHashes:
+    """The four forms in which a request may name a subject, each hashed with the secret."""
+
+    raw: str
+    md5: str
+    sha1: str
+    sha256: str
+
+
+class Identities:
+    """HMAC-SHA-256 (RFC 2104) under the service's secret; every result is 64 hex digits.
+
+    Each use has its own label, so that a hash made for one thing never matches another.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def _keyed(self, label: str, value: bytes) -> str:
+        return hmac.new(self._secret, label.encode() + b"\0" + value, hashlib.sha256).hexdigest()
+
+    def subject(self, identifier: str) -> SubjectHashes:
+        """The hashes of a plain identifier: of itself, and of its md5, sha1 and sha256."""
+        plain = identifier.encode()
+        return SubjectHashes(
+            raw=self._keyed("subject", plain),
+            md5=self._keyed("subject/md5", _hex(hashlib.md5(plain, usedforsecurity=False))),
+            sha1=self._keyed("subject/sha1", _hex(hashlib.sha1(plain, usedforsecurity=False))),
+            sha256=self._keyed("subject/sha256", _hex(hashlib.sha256(plain))),
+        )
+
+    def sample(self, dataset: str, sample_id: str) -> str:
+        """The denylist's hash of a sample's name within its data set."""
+        return self._keyed("sample", f"{dataset}\0{sample_id}".encode())
+
+    def image(self, pixels: bytes) -> str:
+        """The denylist's hash of a sample's pixels (uint8, C x H x W), under any name."""
+        return self._keyed("image", pixels)
+
+    def salt(self, request_id: str) -> str:
+        """The salt of a request's commitment: derived, so that it is stored nowhere."""
+        return self._keyed("salt", request_id.encode())
+
+    def commitment(self, request_id: str, identifier: str) -> str:
+        """What the certificate names the subject by; opened with the salt and the identifier."""
+        return open_commitment(self.salt(request_id), identifier)
+
+
+def open_commitment(salt: str, identifier: str) -> str:
+    """SHA-256 of salt and identifier, hex. Anyone who knows both can check a certificate."""
+    return hashlib.sha256(f"{salt}\0{identifier}".encode()).hexdigest()
+
+
+def _hex(digest: hashlib._Hash) -> bytes:
+    return digest.hexdigest().encode()

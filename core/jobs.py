@@ -1,0 +1,258 @@
+"""Jobs: enlisted for requests, read, cancelled, retried, decided. See core.holding for workers."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core import registry
+from core.db import Transaction
+from core.errors import Conflict, NotFound
+from core.ids import new_id
+from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample
+from core.settings import Settings
+from core.states import JOB, JOB_HELD, REQUEST
+from core.transitions import move
+
+NO_PROGRESS: dict[str, Any] = {
+    "phase": "queued",
+    "step": 0,
+    "total_steps": 0,
+    "fraction": 0.0,
+    "forget_loss": None,
+    "remember_loss": None,
+    "alpha": None,
+}
+
+
+def enlist(
+    tx: Transaction, settings: Settings, model: Model, request: ErasureRequest, strategy: str
+) -> Job:
+    """The job by which `model` will forget what `request` names. The model's row must be locked.
+
+    It joins a job that is erasing these very samples already, or a queued one for the model
+    that still gathers (LETHE_BATCH_SECONDS), or gets its own.
+    """
+    job = _covering(tx.session, model, request) or _gathering(tx, settings, model, strategy)
+    if job is None:
+        job = _new_job(tx, settings, model, request, strategy)
+    tx.session.add(JobRequest(job_id=job.id, request_id=request.id))
+    # The candidate of a job that covers the request has forgotten its samples already.
+    registry.taint(tx, model.id, request.id, made_by_other_than=job.id)
+    if job.due_at > request.due_at:
+        job.due_at = request.due_at
+    tx.record("job", job.id, "joined", request=request.id)
+    tx.wake(job.id)
+    return job
+
+
+def _new_job(
+    tx: Transaction, settings: Settings, model: Model, request: ErasureRequest, strategy: str
+) -> Job:
+    job = Job(
+        id=new_id("job"),
+        model_id=model.id,
+        kind="erase",
+        state="queued",
+        strategy=strategy,
+        seed=secrets.randbits(31),
+        revision=1,
+        progress=dict(NO_PROGRESS),
+        attempts=0,
+        takeovers=0,
+        rung=0,
+        fence=0,
+        cancel_requested=False,
+        audit_retrain=model.audit_next,
+        not_before=tx.now + timedelta(seconds=settings.batch_seconds),
+        due_at=request.due_at,
+        queued_at=tx.now,
+    )
+    model.audit_next = False
+    tx.session.add(job)
+    tx.session.flush()
+    tx.record("job", job.id, "queued", model=model.id, strategy=strategy)
+    return job
+
+
+def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | None:
+    """An unfinished job that erases a superset of what the request names."""
+    open_jobs = (
+        select(Job)
+        .join(JobRequest, JobRequest.job_id == Job.id)
+        .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
+        .where(
+            Job.model_id == model.id,
+            Job.state.in_(("queued", *JOB_HELD)),
+            Job.cancel_requested.is_(False),
+        )
+        .order_by(Job.id)
+    )
+    if request.subject_id is not None:
+        query = open_jobs.where(
+            ErasureRequest.subject_id == request.subject_id,
+            ErasureRequest.sample_count >= request.sample_count,
+        )
+        return session.scalars(query.limit(1)).first()
+    wanted = select(RequestSample.key).where(RequestSample.request_id == request.id)
+    covered = (
+        select(func.count())
+        .select_from(RequestSample)
+        .where(RequestSample.request_id == ErasureRequest.id, RequestSample.key.in_(wanted))
+        .scalar_subquery()
+    )
+    return session.scalars(open_jobs.where(covered == request.sample_count).limit(1)).first()
+
+
+def _gathering(tx: Transaction, settings: Settings, model: Model, strategy: str) -> Job | None:
+    query = (
+        select(Job)
+        .where(
+            Job.model_id == model.id,
+            Job.state == "queued",
+            Job.attempts == 0,
+            Job.strategy == strategy,
+            Job.not_before > tx.now,
+        )
+        .order_by(Job.id)
+        .limit(1)
+        .with_for_update()
+    )
+    return tx.session.scalars(query).first() if settings.batch_seconds else None
+
+
+def get(session: Session, job_id: str) -> Job:
+    """The job; raises `NotFound`."""
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def locked(tx: Transaction, job_id: str) -> Job:
+    """The job's row, locked and fresh; raises `NotFound`."""
+    query = select(Job).where(Job.id == job_id).with_for_update()
+    job = tx.session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def listed(
+    session: Session,
+    *,
+    status: str | None = None,
+    model: str | None = None,
+    after: str | None = None,
+    limit: int = 50,
+) -> list[Job]:
+    """Jobs, newest first, at most `limit`, those older than the id `after`."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    if status is not None:
+        query = query.where(Job.state == status)
+    if model is not None:
+        query = query.where(Job.model_id == registry.model_named(session, model).id)
+    if after is not None:
+        query = query.where(Job.id < after)
+    return list(session.scalars(query))
+
+
+def request_ids(session: Session, job_id: str) -> list[str]:
+    """The requests that the job carries out."""
+    query = select(JobRequest.request_id).where(JobRequest.job_id == job_id)
+    return list(session.scalars(query.order_by(JobRequest.request_id)))
+
+
+def requests_of(session: Session, job_id: str) -> list[ErasureRequest]:
+    """The requests that the job carries out, as records."""
+    query = (
+        select(ErasureRequest)
+        .join(JobRequest, JobRequest.request_id == ErasureRequest.id)
+        .where(JobRequest.job_id == job_id)
+    )
+    return list(session.scalars(query.order_by(ErasureRequest.id)))
+
+
+def revisions(session: Session, job_ids: set[str]) -> dict[str, int]:
+    """The revision of each job, for those who wait for a change."""
+    query = select(Job.id, Job.revision).where(Job.id.in_(job_ids))
+    return dict(session.execute(query).tuples().all())
+
+
+def reschedule(tx: Transaction, job_id: str) -> None:
+    """Set the job's due date to the soonest of its requests."""
+    soonest = (
+        select(func.min(ErasureRequest.due_at))
+        .join(JobRequest, JobRequest.request_id == ErasureRequest.id)
+        .where(JobRequest.job_id == job_id)
+        .scalar_subquery()
+    )
+    tx.session.flush()
+    tx.session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(due_at=soonest, revision=Job.revision + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def ask_to_stop(tx: Transaction, job: Job) -> None:
+    """Ask the worker that holds the job to cancel it at its next step."""
+    tx.session.execute(
+        update(Job)
+        .where(Job.id == job.id)
+        .values(cancel_requested=True, revision=Job.revision + 1)
+        .execution_options(synchronize_session=False)
+    )
+    tx.record("job", job.id, "cancel requested")
+
+
+def retry(tx: Transaction, job_id: str) -> Job:
+    """Run a failed job, or one in review, again. A published one goes on where it stood."""
+    job = locked(tx, job_id)
+    if job.state not in ("failed", "needs_review"):
+        raise Conflict(
+            f"job {job_id} is {job.state}; only a failed job, or one in review, is retried"
+        )
+    _resume(tx, job, "destroying" if job.published_at else "queued", "retried")
+    return job
+
+
+def approve(tx: Transaction, job_id: str, reason: str) -> Job:
+    """Publish the candidate of a job in review, as the reviewer decided."""
+    job = locked(tx, job_id)
+    if job.state != "needs_review" or job.candidate is None or job.published_at:
+        raise Conflict(f"job {job_id} is {job.state} with no candidate that waits for a decision")
+    _resume(tx, job, "publishing", reason)
+    return job
+
+
+def _resume(tx: Transaction, job: Job, to: str, reason: str) -> None:
+    JOB.check(job.id, job.state, to)
+    held = to in JOB_HELD
+    if held and _model_held(tx.session, job):
+        raise Conflict(f"another job of the same model runs now; retry {job.id} after it")
+    values: dict[str, Any] = {"attempts": 0, "takeovers": 0, "error": None, "not_before": tx.now}
+    if held:  # a held state without a holder: the lease has run out, a worker takes it over
+        values |= {"owner": None, "lease_until": tx.now - timedelta(seconds=1)}
+    else:
+        values |= {"candidate": None, "rung": 0, "cancel_requested": False}
+    move(tx, job, to, reason=reason, finished_at=None, **values)
+    follow(tx, job, "in_progress" if held else "scheduled")
+    tx.wake(job.id)
+
+
+def _model_held(session: Session, job: Job) -> bool:
+    query = select(Job.id).where(Job.model_id == job.model_id, Job.state.in_(JOB_HELD))
+    return session.scalars(query).first() is not None
+
+
+def follow(tx: Transaction, job: Job, to: str, reason: str | None = None) -> None:
+    """Move the job's requests along with it, where their state allows."""
+    for request in requests_of(tx.session, job.id):
+        if request.state != to and to in REQUEST.moves[request.state]:
+            move(tx, request, to, reason=reason)

@@ -1,0 +1,27 @@
+"""ORM models. Relationships are `lazy="raise"`: a query says what it loads."""
+
+from core.records.data import Dataset, Denied, Subject
+from core.records.models import Model, Replica, Taint, Teacher, Version
+from core.records.requests import Certificate, ErasureRequest, Job, JobRequest, RequestSample
+from core.records.system import ApiKey, AuditEvent, AuditHead, Idempotency, Lease
+
+__all__ = [
+    "ApiKey",
+    "AuditEvent",
+    "AuditHead",
+    "Certificate",
+    "Dataset",
+    "Denied",
+    "ErasureRequest",
+    "Idempotency",
+    "Job",
+    "JobRequest",
+    "Lease",
+    "Model",
+    "Replica",
+    "RequestSample",
+    "Subject",
+    "Taint",
+    "Teacher",
+    "Version",
+]

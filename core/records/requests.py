@@ -1,0 +1,116 @@
+"""Erasure requests, the jobs that carry them out, and the certificates at the end."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.db import Base
+from core.states import JOB_HELD
+
+_HELD = text(f"state IN ({', '.join(repr(state) for state in JOB_HELD)})")
+
+
+class ErasureRequest(Base):
+    """What a person asked for. The person is kept only as keyed hashes."""
+
+    __tablename__ = "erasure_requests"
+    __table_args__ = (Index("ix_erasure_requests_state_due_at", "state", "due_at"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    state: Mapped[str] = mapped_column(String(20))
+    subject_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    """The subject's number. No foreign key: the subject's row ends with its samples."""
+    subject_hash: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Keyed hash of the raw identifier."""
+    commitment: Mapped[str | None] = mapped_column(String(64))
+    """What the certificate says of the subject; see core.identities."""
+    sample_count: Mapped[int]
+    external_id: Mapped[str | None] = mapped_column(String(200), index=True)
+    regulation: Mapped[str | None] = mapped_column(String(50))
+    strategy: Mapped[str | None] = mapped_column(String(50))
+    callback_url: Mapped[str | None] = mapped_column(Text)
+    outcome: Mapped[str | None] = mapped_column(String(50))
+    reason: Mapped[str | None] = mapped_column(Text)
+    key_id: Mapped[str | None] = mapped_column(String(40))
+    received_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class RequestSample(Base):
+    """A sample that a request named itself, by its key in the sample store."""
+
+    __tablename__ = "request_samples"
+
+    request_id: Mapped[str] = mapped_column(ForeignKey("erasure_requests.id"), primary_key=True)
+    key: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
+class Job(Base):
+    """One model forgets one or many requests, once. Held by lease and fencing number."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("uq_jobs_held", "model_id", unique=True, sqlite_where=_HELD, postgresql_where=_HELD),
+        Index("ix_jobs_state_due_at", "state", "due_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(20))  # erase, retrain
+    state: Mapped[str] = mapped_column(String(20))
+    strategy: Mapped[str] = mapped_column(String(50))
+    seed: Mapped[int] = mapped_column(BigInteger)
+    revision: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Counts every change of the row: the ETag, and what long-polls wait for."""
+    progress: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(default=0)
+    takeovers: Mapped[int] = mapped_column(default=0)
+    """Leases lost: no failed attempts, but a job that fells every worker needs a person."""
+    rung: Mapped[int] = mapped_column(default=0)
+    """How far up the ladder of stronger runs this job has climbed."""
+    cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False)
+    audit_retrain: Mapped[bool] = mapped_column(Boolean, default=False)
+    owner: Mapped[str | None] = mapped_column(String(100))
+    lease_until: Mapped[datetime | None]
+    fence: Mapped[int] = mapped_column(BigInteger, default=0)
+    base_version_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))
+    result_version_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))
+    candidate: Mapped[dict[str, Any] | None]
+    """Digest and figures of the checkpoint that is being verified or published."""
+    verification: Mapped[dict[str, Any] | None]
+    destruction: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    not_before: Mapped[datetime]
+    due_at: Mapped[datetime]
+    queued_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    published_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobRequest(Base):
+    """Which requests a job carries out."""
+
+    __tablename__ = "job_requests"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    request_id: Mapped[str] = mapped_column(
+        ForeignKey("erasure_requests.id"), primary_key=True, index=True
+    )
+
+
+class Certificate(Base):
+    """The signed document of a completed request, as issued, byte for byte."""
+
+    __tablename__ = "certificates"
+
+    request_id: Mapped[str] = mapped_column(ForeignKey("erasure_requests.id"), primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]

@@ -1,0 +1,187 @@
+"""Models and their versions: registered, published, tainted, destroyed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.db import Transaction
+from core.errors import Conflict, NotFound
+from core.ids import new_id
+from core.records import Dataset, ErasureRequest, Job, Model, Taint, Teacher, Version
+from core.states import REQUEST_OPEN
+from core.transitions import move
+
+
+def model_named(session: Session, name: str) -> Model:
+    """The model; raises `NotFound` with the names that exist."""
+    model = session.scalars(select(Model).where(Model.name == name)).one_or_none()
+    if model is None:
+        names = session.scalars(select(Model.name).order_by(Model.name).limit(10)).all()
+        known = ", ".join(names) or "none yet: `lethe train` makes one"
+        raise NotFound(f"there is no model {name!r}; models: {known}")
+    return model
+
+
+def models(session: Session) -> list[Model]:
+    """Every model, by name."""
+    return list(session.scalars(select(Model).order_by(Model.name)))
+
+
+def create_model(
+    tx: Transaction,
+    name: str,
+    dataset: Dataset,
+    *,
+    architecture: dict[str, Any],
+    training: dict[str, Any],
+    policy: dict[str, Any] | None = None,
+) -> Model:
+    """Register a model; raises `Conflict` when the name is taken."""
+    taken = tx.session.scalars(select(Model.id).where(Model.name == name)).first()
+    if taken is not None:
+        raise Conflict(f"there is a model {name!r} already; choose another name")
+    model = Model(
+        id=new_id("mdl"),
+        name=name,
+        dataset_id=dataset.id,
+        architecture=architecture,
+        training=training,
+        policy=policy or {"inconclusive": "publish"},
+        created_at=tx.now,
+    )
+    tx.session.add(model)
+    tx.session.flush()
+    tx.record("model", model.id, "created", dataset=dataset.id)
+    return model
+
+
+def lock_model(tx: Transaction, model_id: str) -> Model:
+    """The model's row, locked: taints and publications of one model take turns."""
+    return tx.session.scalars(select(Model).where(Model.id == model_id).with_for_update()).one()
+
+
+def serving(session: Session, model_id: str) -> Version | None:
+    """The version that is served now."""
+    query = select(Version).where(Version.model_id == model_id, Version.state == "serving")
+    return session.scalars(query).one_or_none()
+
+
+def versions(session: Session, model_id: str) -> list[Version]:
+    """Every version, newest first, the destroyed ones too: lineage outlives the files."""
+    query = select(Version).where(Version.model_id == model_id).order_by(Version.number.desc())
+    return list(session.scalars(query))
+
+
+def taints(session: Session, version_ids: Collection[str]) -> dict[str, list[str]]:
+    """Which requests each version still remembers; versions without any are left out."""
+    found: dict[str, list[str]] = {}
+    query = select(Taint).where(Taint.version_id.in_(version_ids)).order_by(Taint.request_id)
+    for taint in session.scalars(query):
+        found.setdefault(taint.version_id, []).append(taint.request_id)
+    return found
+
+
+def add_version(
+    tx: Transaction,
+    model: Model,
+    *,
+    digest: str,
+    metrics: dict[str, Any],
+    parent: Version | None = None,
+    job: Job | None = None,
+    forgotten: Collection[str] = (),
+) -> Version:
+    """Register a checkpoint as a candidate. The model's row must be locked.
+
+    It remembers what its parent remembers, less the requests in `forgotten`; one without a
+    parent (a first training) remembers every open request of its data set.
+    """
+    last = tx.session.scalar(select(func.max(Version.number)).where(Version.model_id == model.id))
+    version = Version(
+        id=new_id("ver"),
+        model_id=model.id,
+        number=(last or 0) + 1,
+        digest=digest,
+        parent_id=parent.id if parent else None,
+        job_id=job.id if job else None,
+        state="candidate",
+        metrics=metrics,
+        created_at=tx.now,
+    )
+    tx.session.add(version)
+    tx.session.flush()
+    if parent is not None:
+        remembered = taints(tx.session, [parent.id]).get(parent.id, [])
+    else:
+        remembered = list(
+            tx.session.scalars(
+                select(ErasureRequest.id).where(
+                    ErasureRequest.dataset_id == model.dataset_id,
+                    ErasureRequest.state.in_(REQUEST_OPEN),
+                )
+            )
+        )
+    for request_id in set(remembered) - set(forgotten):
+        tx.session.add(Taint(version_id=version.id, request_id=request_id))
+    tx.record("version", version.id, "created", model=model.id, digest=digest)
+    return version
+
+
+def taint(
+    tx: Transaction, model_id: str, request_id: str, *, made_by_other_than: str | None = None
+) -> None:
+    """Every version that still exists remembers this request, but those made by one job.
+
+    The model's row must be locked.
+    """
+    query = select(Version).where(Version.model_id == model_id, Version.state != "destroyed")
+    for version_id in (v.id for v in tx.session.scalars(query) if v.job_id != made_by_other_than):
+        tx.session.add(Taint(version_id=version_id, request_id=request_id))
+
+
+def publish(tx: Transaction, version: Version) -> None:
+    """Make this the serving version, and the one before retired. The model's row must be locked."""
+    before = serving(tx.session, version.model_id)
+    if before is not None:
+        move(tx, before, "retired")
+    move(tx, version, "serving", published_at=tx.now)
+
+
+def doomed(session: Session, model_id: str, request_ids: Collection[str]) -> list[Version]:
+    """Versions, not served, that remember one of these requests and are not destroyed yet."""
+    query = (
+        select(Version)
+        .join(Taint, Taint.version_id == Version.id)
+        .where(
+            Version.model_id == model_id,
+            Taint.request_id.in_(request_ids),
+            Version.state.in_(("retired", "candidate")),
+        )
+        .distinct()
+    )
+    return list(session.scalars(query))
+
+
+def digests_in_use(session: Session) -> set[str]:
+    """Every digest whose file must stay: versions not destroyed, and teachers."""
+    kept = set(session.scalars(select(Version.digest).where(Version.state != "destroyed")))
+    return kept | set(session.scalars(select(Teacher.digest)))
+
+
+def teacher_of(session: Session, model_id: str) -> Teacher | None:
+    """The teacher made at the model's first training, while it is current."""
+    return session.scalars(select(Teacher).where(Teacher.model_id == model_id)).one_or_none()
+
+
+def set_teacher(tx: Transaction, model_id: str, digest: str) -> None:
+    """Register the teacher of a model in place of the one before."""
+    old = teacher_of(tx.session, model_id)
+    if old is not None:
+        tx.session.delete(old)
+        tx.session.flush()
+    tx.session.add(Teacher(id=new_id("tch"), model_id=model_id, digest=digest, created_at=tx.now))
+    tx.record("model", model_id, "teacher made", digest=digest)

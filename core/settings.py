@@ -1,0 +1,148 @@
+"""Settings: read once, at assembly, from LETHE_* variables, and passed down."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Every setting of the service and the worker. See docs/reference/settings.md."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LETHE_", env_ignore_empty=True, extra="ignore", frozen=False
+    )
+
+    home: Path = Path("var")
+    """Folder for everything the embedded mode keeps."""
+    database_url: str | None = None
+    """SQLAlchemy URL; not given: SQLite under `home` (embedded mode)."""
+    broker_url: str | None = None
+    """Celery broker; not given: files under `home`."""
+    store_url: str | None = None
+    """Where samples and checkpoints lie: a path or any fsspec URL; not given: under `home`."""
+    device: str = "auto"
+    """auto, cpu or cuda:N."""
+    lease_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """A job whose worker has not been heard of for this long may be taken over."""
+    replica_lease_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """An inference process that could not renew for this long answers 503."""
+    batch_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Requests for one model that arrive within this window share one job."""
+    grace_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """How long a stopping process finishes what it holds."""
+    max_takeovers: Annotated[int, Field(gt=0)] = 10
+    """Leases that one job may lose before a person must look."""
+    max_attempts: Annotated[int, Field(gt=0)] = 3
+    """Failed tries of one job before a person must look."""
+    max_body_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    """Larger request bodies are refused with 413."""
+    sweep_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """Pause between two rounds of `sweep`."""
+    poll_seconds: Annotated[float, Field(gt=0)] = 0.2
+    """How often a process looks for changed jobs and newly published versions."""
+    secret: SecretStr | None = None
+    """Keys the hashes of subjects. Embedded mode makes one; production must set it."""
+    signing_key: Path | None = None
+    """Ed25519 private key (PEM) that signs certificates; not given: made under `home`."""
+
+    @property
+    def embedded(self) -> bool:
+        """Is this the embedded mode: one machine, SQLite, nothing to install?"""
+        return self.database_url is None
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force, with the psycopg driver for PostgreSQL."""
+        if self.database_url is None:
+            return f"sqlite:///{self.home.absolute() / 'lethe.db'}"
+        for scheme in ("postgres://", "postgresql://"):
+            if self.database_url.startswith(scheme):
+                return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
+        return self.database_url
+
+    @property
+    def store(self) -> str:
+        """Root of samples, checkpoints and scratch."""
+        return self.store_url or str(self.home.absolute() / "store")
+
+    @cached_property
+    def secret_bytes(self) -> bytes:
+        """The secret that keys every hash of a subject.
+
+        Raises `SettingsError` in production when LETHE_SECRET is not set or is too short.
+        """
+        if self.secret is not None:
+            value = self.secret.get_secret_value()
+            if len(value) < 16:
+                raise SettingsError(
+                    "LETHE_SECRET is shorter than 16 characters; make one with "
+                    "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+                )
+            return value.encode()
+        if not self.embedded:
+            raise SettingsError(
+                "LETHE_SECRET is not set. With LETHE_DATABASE_URL set it must be, and be the "
+                "same for every process: it keys the hashes by which subjects are found"
+            )
+        return made_once(self.home / "secret", lambda: secrets.token_urlsafe(32).encode())
+
+    def check(self) -> None:
+        """Refuse settings that cannot be run with; raises `SettingsError`."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"LETHE_HOME ({self.home}) cannot be used: {error.strerror}. "
+                "Set it to a folder this user may write to"
+            ) from None
+        if not os.access(self.home, os.W_OK):
+            raise SettingsError(f"LETHE_HOME ({self.home}) is not writable for this user")
+        _ = self.secret_bytes
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Settings from the environment, checked; raises `SettingsError` in one line."""
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks the values
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "LETHE_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name}: {first['msg']}, got {first['input']!r}") from None
+    settings.check()
+    return settings
+
+
+def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The bytes of a secret file, made by `make()` on first use, readable by this user alone.
+
+    Two processes that start together agree: the file is linked into place whole, and the
+    loser reads the winner's.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(make())
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_bytes()

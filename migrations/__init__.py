@@ -1,0 +1,1 @@
+"""Alembic migrations; run by `lethe db upgrade` and, in embedded mode, at start."""
