@@ -13,7 +13,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,7 +63,7 @@ class SampleStoreUnreadable(Unavailable):
     """The stored samples cannot be read or written: damaged files, or no access."""
 
 
-class ForkedProcessError(RuntimeError):
+class ForkedProcessError(Exception):
     """Lance was used before this process was forked from its parent."""
 
 
@@ -152,8 +152,12 @@ class LanceStore:
         return f"{self._url}/{dataset}.lance"
 
     def _lock(self, dataset: str) -> WriterLock:
-        self._open(dataset)  # no lock file for what does not exist
         return WriterLock(self._root and self._root / f"{dataset}.lock")
+
+    def _writing(self, dataset: str) -> AbstractContextManager[None]:
+        """Be one of the data set's writers; it must be there."""
+        self._open(dataset)
+        return self._lock(dataset).shared()
 
     def _open(self, dataset: str) -> Any:
         uri = self._uri(dataset)

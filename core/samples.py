@@ -59,6 +59,7 @@ __all__ = [
 FRAGMENT_ROWS = 65_536
 DELETE_KEYS = 100_000  # one commit; its predicate stays under a megabyte
 FORMAT = "2.2"
+DROP_WAIT_SECONDS = 10.0
 
 
 class SampleStore(LanceStore):
@@ -118,7 +119,7 @@ class SampleStore(LanceStore):
         if self._root is None:
             load_lance().LanceDataset.drop(uri, self._options, ignore_not_found=True)
         elif Path(uri).exists():
-            with self._lock(dataset).exclusive(wait_seconds=10) as alone:
+            with self._lock(dataset).exclusive(DROP_WAIT_SECONDS) as alone:
                 if not alone:
                     raise DatasetBusy(f"Data set {dataset!r} is being written to: drop it later")
                 shutil.rmtree(uri)
@@ -140,7 +141,7 @@ class SampleStore(LanceStore):
 
         Raises: SamplesInvalid; and what `batches` raises. Then nothing was added.
         """
-        lance = load_lance()
+        lance, schema = load_lance(), self._open(dataset).schema
         failure: BaseException | None = None
         rows = 0
 
@@ -157,9 +158,8 @@ class SampleStore(LanceStore):
                 raise
 
         try:
-            with self._lock(dataset).shared():
+            with self._writing(dataset):
                 taken = np.sort(self.keys(dataset))
-                schema = self._open(dataset).schema
                 fragments = lance.fragment.write_fragments(
                     pa.RecordBatchReader.from_batches(schema, read()),
                     self._uri(dataset),
@@ -188,7 +188,7 @@ class SampleStore(LanceStore):
         """
         wanted = sorted({int(key) for key in keys})
         deleted = 0
-        with self._lock(dataset).shared():
+        with self._writing(dataset):
             for start in range(0, len(wanted), DELETE_KEYS):
                 predicate = reads.is_in("key", wanted[start : start + DELETE_KEYS])
                 deleted += self._retry(dataset, partial(_delete, predicate=predicate))
@@ -206,14 +206,14 @@ class SampleStore(LanceStore):
         the caller knows. Where neither is so, the report says `complete=False`.
         """
         rewritten: set[int] = set()
-        with self._lock(dataset).shared():
+        with self._writing(dataset):
             self._retry(dataset, lambda ds: rewrite_fragments(ds, rewritten))
         return self._clean(dataset, wait_seconds, exclusive, len(rewritten))
 
     def _commit_append(self, dataset: str, fragments: list[Any]) -> None:
         """Commit on top of the newest version: the one read at the start may be purged."""
         lance = load_lance()
-        names = {file.path for fragment in fragments for file in fragment.data_files()}
+        names = {file.path for fragment in fragments for file in fragment.files}
 
         def commit(ds: Any) -> None:
             last = ds.get_fragments()[-len(fragments) :]
