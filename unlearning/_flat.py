@@ -9,20 +9,20 @@ from torch import Tensor, nn
 class FlatParameters:
     """theta_D: the model's D parameters as one vector that they are views of.
 
-    Writing to `theta_D` changes the model; `theta_D.grad` collects what `backward` finds.
+    Writing to `theta_D` changes the model; `grad_D` collects what `backward` finds.
     Only for a model that this package made for itself: the views outlive this object.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.parameters = list(model.parameters())
         flat = torch.cat([p.detach().reshape(-1) for p in self.parameters])
-        self.theta_D = nn.Parameter(flat)
-        self.theta_D.grad = torch.zeros_like(flat)
+        self.theta_D = flat
+        self.grad_D = torch.zeros_like(flat)
         start = 0
         for p in self.parameters:
             part = slice(start, start + p.numel())
-            p.data = self.theta_D.data[part].view_as(p)
-            p.grad = self.theta_D.grad[part].view_as(p)
+            p.data = flat[part].view_as(p)
+            p.grad = self.grad_D[part].view_as(p)
             start += p.numel()
 
     def gradient(self, loss: Tensor, *, keep_graph: bool = False) -> Tensor:

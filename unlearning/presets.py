@@ -38,16 +38,16 @@ class Preset:
         )
 
 
-def _teacher(training: TrainingConfig) -> TeacherConfig:
+def _teacher(training: TrainingConfig, lr: float, min_steps: int) -> TeacherConfig:
     return TeacherConfig(
         folds=5,
         training=TrainingConfig(
             epochs=15,
             batch=training.batch,
-            lr=training.lr,
+            lr=lr,
             beta=training.beta,
             augment="shift",
-            min_steps=600,
+            min_steps=min_steps,
         ),
     )
 
@@ -57,9 +57,19 @@ def _presets() -> dict[str, Preset]:
     digits = TrainingConfig(epochs=40, batch=64, lr=1e-3, beta=1e-3)
     cifar = TrainingConfig(epochs=20, batch=100, lr=5e-4, beta=1e-4, augment="crop_flip")
     presets = (
-        Preset("mnist-mlp", "mlp", 96, 49, 96, 0.0, 1.0, mnist, _teacher(mnist)),
-        Preset("digits-mlp", "mlp", 96, 32, 64, 0.0, 1.0, digits, _teacher(digits)),
-        Preset("cifar-resnet18", "resnet18", 512, 147, 96, 0.5, 0.25, cifar, _teacher(cifar)),
+        Preset("mnist-mlp", "mlp", 96, 49, 96, 0.0, 1.0, mnist, _teacher(mnist, 3e-3, 1400)),
+        Preset("digits-mlp", "mlp", 96, 32, 64, 0.0, 1.0, digits, _teacher(digits, 3e-3, 600)),
+        Preset(
+            "cifar-resnet18",
+            "resnet18",
+            512,
+            147,
+            96,
+            0.5,
+            0.25,
+            cifar,
+            _teacher(cifar, 5e-4, 1400),
+        ),
     )
     return {preset.name: preset for preset in presets}
 

@@ -36,7 +36,7 @@ class TeacherConfig:
     folds: int = 5
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            epochs=15, batch=100, lr=1e-3, beta=1e-3, augment="shift", min_steps=600
+            epochs=15, batch=100, lr=3e-3, beta=1e-3, augment="shift", min_steps=1400
         )
     )
 

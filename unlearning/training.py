@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unlearning._adam import Adam
 from unlearning._batches import AUGMENTATIONS, Augmentation, augment, epoch_batches
 from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
 from unlearning._flat import FlatParameters
@@ -97,7 +98,7 @@ def train(
     samples = samples.to(device)
     model = initialise(architecture, seed, device).train()
     flat = FlatParameters(model)
-    optimiser = torch.optim.Adam([flat.theta_D], lr=config.lr, fused=True)
+    optimiser = Adam(flat.theta_D)
     order = torch.Generator().manual_seed(seed)
     noise = torch.Generator(device).manual_seed(seed)
     steps_an_epoch = len(epoch_batches(len(samples), config.batch, torch.Generator()))
@@ -109,7 +110,7 @@ def train(
                 raise Cancelled(f"training was cancelled at step {step} of {total}")
             index = index.to(device)
             images = augment(samples.images[index], config.augment, order)
-            loss = _step(model, flat, optimiser, images, samples.labels[index], config.beta, noise)
+            loss = _step(model, flat, optimiser, images, samples.labels[index], config, noise)
             step += 1
             if on_progress is not None and (step % _REPORT_EVERY == 0 or step == total):
                 on_progress(TrainProgress(epoch + 1, epochs, step, total, float(loss)))
@@ -119,18 +120,17 @@ def train(
 def _step(
     model: VIB,
     flat: FlatParameters,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Adam,
     images: Tensor,
     labels: Tensor,
-    beta: float,
+    config: TrainingConfig,
     noise: torch.Generator,
 ) -> Tensor:
     drawn = torch.randn(
         len(labels), model.architecture.latent, generator=noise, device=labels.device
     )
-    loss = vib_loss(model(model.prepare(images), drawn), labels, beta)
-    assert flat.theta_D.grad is not None
-    flat.theta_D.grad.zero_()
+    loss = vib_loss(model(model.prepare(images), drawn), labels, config.beta)
+    flat.grad_D.zero_()
     loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+    optimiser.step(flat.grad_D, config.lr)
     return loss.detach()

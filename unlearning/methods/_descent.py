@@ -10,12 +10,14 @@ Shapes: D parameters, m erased and r remaining samples in a step, K dimensions o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from unlearning._adam import Adam
 from unlearning._batches import endless_batches
 from unlearning._flat import FlatParameters
 from unlearning.methods._protocol import Problem, Run, StepReport
@@ -67,10 +69,10 @@ def descend(
     erased, remaining = problem.erased, problem.remaining
     device = model.device
     averaged = copy_model(model).eval()
-    average_D = FlatParameters(averaged).theta_D.data
+    average_D = FlatParameters(averaged).theta_D
     flat = FlatParameters(model.train())
     theta_D = flat.theta_D
-    optimiser = torch.optim.Adam([theta_D], lr=settings.lr, fused=True)
+    optimiser = Adam(theta_D)
     order = torch.Generator().manual_seed(run.seed)
     noise = torch.Generator(device).manual_seed(run.seed)
     erased_order = endless_batches(len(erased), settings.erased_batch, order)
@@ -92,12 +94,9 @@ def descend(
         alpha = weight(settings.weighting, g_u_D, g_r_D, settings.fixed_alpha)
         g_D = torch.lerp(g_r_D, g_u_D, alpha)
         g_D.mul_(settings.clip / g_D.norm().clamp_min(settings.clip))
-        if settings.decay_steps:
-            left = max(0.1, 1.0 - 0.9 * (step - 1) / settings.decay_steps)
-            optimiser.param_groups[0]["lr"] = settings.lr * left
-        theta_D.grad = g_D
-        optimiser.step()
-        average_D.lerp_(theta_D.data, 1.0 - settings.average)
+        decay = max(0.1, 1.0 - 0.9 * (step - 1) / (settings.decay_steps or math.inf))
+        optimiser.step(g_D, settings.lr * decay)
+        average_D.lerp_(theta_D, 1.0 - settings.average)
         if step % REPORT_EVERY == 0 or step == settings.steps:
             values = torch.stack(
                 [loss_u, loss_r, alpha, g_u_D.norm(), g_r_D.norm(), g_u_D.dot(g_r_D)]

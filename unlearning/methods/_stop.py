@@ -1,6 +1,6 @@
 """When to stop: the erased samples look like references that were never seen.
 
-Shapes: E erased samples, R references.
+Shapes: E erased samples, R references, P of them in a group, C classes.
 """
 
 # ruff: noqa: N803, N806 - symbols carry their shapes
@@ -22,11 +22,15 @@ _CLIP = -4.6  # margins below are alike: p(y) under 1 %
 
 
 class StopRule:
-    """True at the second check in a row that finds, with the margins of `Targets.class_E`:
+    """True at the second check in a row that finds E like the references R.
 
-    - a class-weighted AUC of E against R within max(0.02, 1.64 SE) of 0.5;
+    The score is the margin of y_e. A natural sample is compared with references of its own
+    class; a flagged one with references of the teacher's class for it, scored for the same
+    wrong label. Asked for, with groups weighted as in E:
+
+    - an AUC within max(0.02, 1.64 SE) of 0.5;
     - upper and lower Kolmogorov-Smirnov distances under 1.36 sqrt(1/n + 1/n_R);
-    - an accuracy on E within max(1 point, 2 SE) of the targets' own;
+    - a share of E that is given y_e within max(1 point, 2 SE) of the targets' own;
     - an accuracy on R at most max(0.2 points, SE / 2) under the model's before.
     """
 
@@ -34,11 +38,12 @@ class StopRule:
         n = len(problem.erased)
         some = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:_AT_MOST]
         some = some.to(problem.erased.labels.device)
-        self._images = problem.erased.images[some]
+        self._erased = problem.erased[some]
         self._class_E = targets.class_E[some]
         self._references = problem.references
         self._wanted = targets.accuracy
-        self._before = self._accuracy(model)
+        right = model.logits(problem.references.images).argmax(dim=1) == problem.references.labels
+        self._before = float(right.float().mean())
         self._first = max(60, 2 * n // 100)
         self._passes = 0
 
@@ -48,34 +53,40 @@ class StopRule:
         self._passes = self._passes + 1 if self._indistinguishable(model) else 0
         return self._passes >= 2
 
-    def _accuracy(self, model: VIB) -> float:
-        predicted = model.logits(self._references.images).argmax(dim=1)
-        return float((predicted == self._references.labels).float().mean())
-
     def _indistinguishable(self, model: VIB) -> bool:
+        logits_RC = model.logits(self._references.images)
         labels_R = self._references.labels
-        raw_E = margins(model.logits(self._images), self._class_E)
-        raw_R = margins(model.logits(self._references.images), labels_R)
-        n, held = len(raw_E), len(raw_R)
+        labels_E = self._erased.labels
+        e = margins(model.logits(self._erased.images), labels_E)
 
-        kept = float((raw_R > 0).float().mean())
-        slack = max(0.002, 0.5 * math.sqrt(self._before * (1.0 - self._before) / held))
-        right = float((raw_E > 0).float().mean())
-        error = math.sqrt(self._wanted * (1.0 - self._wanted) / n)
-        if kept < self._before - slack or abs(right - self._wanted) > max(0.01, 2.0 * error):
+        kept = float((logits_RC.argmax(dim=1) == labels_R).float().mean())
+        error = math.sqrt(self._before * (1.0 - self._before) / len(labels_R))
+        if kept < self._before - max(0.002, 0.5 * error):
+            return False
+        given = float((e > 0).float().mean())
+        error = math.sqrt(self._wanted * (1.0 - self._wanted) / len(e))
+        if abs(given - self._wanted) > max(0.01, 2.0 * error):
             return False
 
-        e, r = raw_E.clamp_min(_CLIP), raw_R.clamp_min(_CLIP)
-        comparable = torch.isin(self._class_E, labels_R)
+        # One group for each pair (y_e, class); the references of the class, scored for y_e.
+        classes = model.architecture.classes
+        group_E = labels_E * classes + self._class_E
+        scores, groups = [], []
+        for group in torch.unique(group_E).tolist():
+            peers_PC = logits_RC[labels_R == group % classes]
+            label_P = torch.full_like(peers_PC[:, 0], group // classes, dtype=torch.int64)
+            scores.append(margins(peers_PC, label_P))
+            groups.append(torch.full_like(label_P, group))
+        r, group_R = torch.cat(scores).clamp_min(_CLIP), torch.cat(groups)
+        comparable = torch.isin(group_E, group_R)
         if not bool(comparable.any()):
-            return True  # no reference of these classes: the accuracies are all there is
-        e, class_E = e[comparable], self._class_E[comparable]
-        found = class_weighted_auc(e, class_E, r, labels_R)
+            return True  # no reference of these classes: the two shares are all there is
+        e, group_E = e[comparable].clamp_min(_CLIP), group_E[comparable]
+        found = class_weighted_auc(e, group_E, r, group_R)
         if abs(found.auc - 0.5) > max(0.02, 1.64 * found.standard_error):
             return False
-        upper, lower, effective = class_weighted_ks(e, class_E, r, labels_R)
-        limit = 1.36 * math.sqrt(1.0 / len(e) + 1.0 / effective)
-        return max(upper, lower) < limit
+        upper, lower, effective = class_weighted_ks(e, group_E, r, group_R)
+        return max(upper, lower) < 1.36 * math.sqrt(1.0 / len(e) + 1.0 / effective)
 
 
 def class_weighted_ks(

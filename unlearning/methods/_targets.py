@@ -28,8 +28,8 @@ _MIN_OF_CLASS = 20  # with fewer references of a class, its quantiles come from 
 class Targets:
     """t_EC: target probabilities. flagged_E: the samples whose label the teacher contradicts.
 
-    class_E: the class that each sample is asked for: its label, or for flagged ones the
-    teacher's. accuracy: the share of E that a model which never saw it would give class_E.
+    class_E: the class that each sample passes for: its label, or for flagged ones the
+    teacher's. accuracy: the share of E that a model which never saw it would give y_e.
     """
 
     t_EC: Tensor
@@ -59,13 +59,8 @@ def make_targets(model: VIB, problem: Problem, teacher: Teacher) -> Targets:
     t_EC = (1.0 - p_y_E)[:, None] * other_EC
     t_EC = t_EC.scatter(1, labels_E[:, None], p_y_E[:, None])
 
-    right_R = (own_margin_R > 0).to(t_EC.dtype)
-    classes = model.architecture.classes
-    count_C = torch.bincount(references_R, minlength=classes)
-    right_C = torch.bincount(references_R, weights=right_R, minlength=classes)
-    class_accuracy_C = torch.where(count_C > 0, right_C / count_C.clamp_min(1), right_R.mean())
-    expected_E = torch.where(flagged_E, class_accuracy_C[class_E].float(), (wanted_E > 0).float())
-    return Targets(t_EC, flagged_E, class_E, float(expected_E.mean()))
+    accuracy = float((wanted_E > 0).logical_and(~flagged_E).float().mean())
+    return Targets(t_EC, flagged_E, class_E, accuracy)
 
 
 def flag(margin_FE: Tensor, honest_margins_R: Tensor) -> Tensor:
