@@ -256,9 +256,7 @@ class _Stream:
                         Subject.dataset_id == self._dataset.id,
                         Subject.raw_hash.in_([h.raw for h in hashes.values()]),
                     )
-                )
-                .tuples()
-                .all()
+                ).all()
             )
             made = {}
             for name, count in counts.items():

@@ -180,7 +180,7 @@ def requests_of(session: Session, job_id: str) -> list[ErasureRequest]:
 def revisions(session: Session, job_ids: set[str]) -> dict[str, int]:
     """The revision of each job, for those who wait for a change."""
     query = select(Job.id, Job.revision).where(Job.id.in_(job_ids))
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def reschedule(tx: Transaction, job_id: str) -> None:
