@@ -21,6 +21,7 @@ from core.errors import Conflict, Invalid, NotFound, Unavailable
 
 T = TypeVar("T")
 
+FORMAT = "2.2"
 ATTEMPTS = 20
 RETRY_SECONDS = 0.05
 _POLL_SECONDS = 0.02
@@ -193,3 +194,35 @@ class LanceStore:
             f"Data set {dataset!r} at {self._uri(dataset)} cannot be used: check that the path "
             f"can be read and written, or restore it from where it came ({err})"
         )
+
+    def _write(self, dataset: str, table: Any) -> list[Any]:
+        """Write one fragment that belongs to no version yet."""
+        try:
+            written: list[Any] = load_lance().fragment.write_fragments(
+                table,
+                self._uri(dataset),
+                mode="append",
+                max_rows_per_file=table.num_rows,
+                data_storage_version=FORMAT,
+                storage_options=self._options,
+            )
+        except LANCE_ERRORS as err:
+            raise self._unreadable(dataset, err) from err
+        return written
+
+    def _commit_append(self, dataset: str, fragments: list[Any]) -> None:
+        """Commit on top of the newest version: the one read at the start may be purged."""
+        lance = load_lance()
+        names = {file.path for fragment in fragments for file in fragment.files}
+
+        def commit(ds: Any) -> None:
+            last = ds.get_fragments()[-len(fragments) :]
+            if names.isdisjoint(file.path for old in last for file in old.data_files()):
+                lance.LanceDataset.commit(
+                    self._uri(dataset),
+                    lance.LanceOperation.Append(fragments),
+                    read_version=ds.version,
+                    storage_options=self._options,
+                )
+
+        self._retry(dataset, commit)

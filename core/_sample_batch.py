@@ -59,6 +59,9 @@ class Found:
         return len(self.keys)
 
 
+FRAGMENT_ROWS = 65_536
+FRAGMENT_BYTES = 64 * 2**20
+
 LIGHT = ["key", "subject", "label", "split"]
 
 
@@ -174,6 +177,26 @@ def checked(
                 "give new samples new keys"
             )
         yield to_arrow(batch, schema)
+
+
+def fragment_rows(schema: pa.Schema) -> int:
+    """Rows of a full fragment: at most 64k, and at most 64 MiB of pixels.
+
+    An erasure rewrites the fragments that it touches: this bounds what one sample costs.
+    """
+    return max(1, min(FRAGMENT_ROWS, FRAGMENT_BYTES // schema.field("image").type.list_size))
+
+
+def by_fragment(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Regroup a stream into tables of one full fragment each; the last may be smaller."""
+    full, held = fragment_rows(schema), schema.empty_table()
+    for batch in batches:
+        held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+        while held.num_rows >= full:
+            yield held[:full]
+            held = held[full:]
+    if held.num_rows:
+        yield held
 
 
 def from_arrow(table: pa.Table, shape: Shape) -> SampleBatch:

@@ -23,6 +23,7 @@ import pyarrow as pa
 from core import _sample_batch as columns
 from core import _sample_reads as reads
 from core._lance import (
+    FORMAT,
     LANCE_ERRORS,
     DatasetBusy,
     DatasetExists,
@@ -56,9 +57,7 @@ __all__ = [
     "TooFewSamples",
 ]
 
-FRAGMENT_ROWS = 65_536
 DELETE_KEYS = 100_000  # one commit; its predicate stays under a megabyte
-FORMAT = "2.2"
 DROP_WAIT_SECONDS = 10.0
 
 
@@ -81,9 +80,9 @@ class SampleStore(LanceStore):
         if len(shape) != 3 or min(shape) < 1:
             raise SamplesInvalid(f"An image's shape is (C, H, W), each at least 1, not {shape}")
         uri = self._uri(dataset)
-        if self._root is not None:
-            self._root.mkdir(parents=True, exist_ok=True)
         try:
+            if self._root is not None:
+                self._root.mkdir(parents=True, exist_ok=True)
             load_lance().write_dataset(
                 columns.schema_of((shape[0], shape[1], shape[2])).empty_table(),
                 uri,
@@ -135,48 +134,27 @@ class SampleStore(LanceStore):
     ) -> int:
         """Stream samples in; all of them appear at once, or none. Returns how many.
 
-        Memory holds a few batches, whatever their number, and 8 bytes for each row that is
-        there already. Keys must ascend through the append and be new. `progress` is told the
-        number of samples read so far, from another thread.
+        Memory holds one fragment (see `fragment_rows`) and 8 bytes for each row that is
+        there already. Keys must ascend through the append and be new; sample ids should be
+        new too, which is the caller's to see to. `progress` is told the number of samples
+        written so far.
 
         Raises: SamplesInvalid; and what `batches` raises. Then nothing was added.
         """
-        lance, schema = load_lance(), self._open(dataset).schema
-        failure: BaseException | None = None
-        rows = 0
-
-        def read() -> Any:
-            nonlocal failure, rows
-            try:
-                for batch in columns.checked(batches, schema, taken):
-                    rows += batch.num_rows
-                    yield batch
-                    if progress is not None:
-                        progress(rows)
-            except BaseException as err:  # it reaches Lance as text: keep the error itself
-                failure = err
-                raise
-
+        schema, rows = self._open(dataset).schema, 0
         try:
             with self._writing(dataset):
                 taken = np.sort(self.keys(dataset))
-                fragments = lance.fragment.write_fragments(
-                    pa.RecordBatchReader.from_batches(schema, read()),
-                    self._uri(dataset),
-                    schema=schema,
-                    mode="append",
-                    max_rows_per_file=FRAGMENT_ROWS,
-                    data_storage_version=FORMAT,
-                    storage_options=self._options,
-                )
+                fragments: list[Any] = []
+                for table in columns.by_fragment(columns.checked(batches, schema, taken), schema):
+                    fragments += self._write(dataset, table)
+                    rows += table.num_rows
+                    if progress is not None:
+                        progress(rows)
                 if fragments:
                     self._commit_append(dataset, fragments)
-        except BaseException as err:
+        except BaseException:
             self._clean(dataset, wait_seconds=0)  # what was written belongs to no version
-            if failure is not None:
-                raise failure from None
-            if isinstance(err, LANCE_ERRORS):
-                raise self._unreadable(dataset, err) from err
             raise
         return rows
 
@@ -209,23 +187,6 @@ class SampleStore(LanceStore):
         with self._writing(dataset):
             self._retry(dataset, lambda ds: rewrite_fragments(ds, rewritten))
         return self._clean(dataset, wait_seconds, exclusive, len(rewritten))
-
-    def _commit_append(self, dataset: str, fragments: list[Any]) -> None:
-        """Commit on top of the newest version: the one read at the start may be purged."""
-        lance = load_lance()
-        names = {file.path for fragment in fragments for file in fragment.files}
-
-        def commit(ds: Any) -> None:
-            last = ds.get_fragments()[-len(fragments) :]
-            if names.isdisjoint(file.path for old in last for file in old.data_files()):
-                lance.LanceDataset.commit(
-                    self._uri(dataset),
-                    lance.LanceOperation.Append(fragments),
-                    read_version=ds.version,
-                    storage_options=self._options,
-                )
-
-        self._retry(dataset, commit)
 
     def _clean(
         self, dataset: str, wait_seconds: float, exclusive: bool = False, rewritten: int = 0
