@@ -13,7 +13,7 @@ from core.samples import (
     SampleStore,
     TooFewSamples,
 )
-from tests.unit.core.samples.making import ROWS, SHAPE, assert_batch, batch_of
+from tests.unit.core.samples.making import ROWS, SHAPE, assert_batch, batch_of, name_of
 
 
 def test_counts(store: SampleStore) -> None:
