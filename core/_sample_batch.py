@@ -184,7 +184,8 @@ def fragment_rows(schema: pa.Schema) -> int:
 
     An erasure rewrites the fragments that it touches: this bounds what one sample costs.
     """
-    return max(1, min(FRAGMENT_ROWS, FRAGMENT_BYTES // schema.field("image").type.list_size))
+    size = int(np.prod(shape_of(schema)))
+    return max(1, min(FRAGMENT_ROWS, FRAGMENT_BYTES // size))
 
 
 def by_fragment(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
