@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def issue(
     signer: Signer,
     request: ErasureRequest,
     dataset: str,
-    jobs: dict[str, dict[str, Any] | None],
+    jobs: Mapping[str, dict[str, Any] | None],
 ) -> None:
     """Sign and keep the certificate of a request that was just completed.
 

@@ -152,7 +152,7 @@ class Database:
             session.flush()
             self._chain(tx)
         for job_id in tx.wakes:
-            self._wake(job_id)
+            self.wake(job_id)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -160,7 +160,8 @@ class Database:
         with self._read() as session:
             yield session
 
-    def _wake(self, job_id: str) -> None:
+    def wake(self, job_id: str) -> None:
+        """Wake a worker; a broker that does not answer is logged, `sweep` tries again."""
         if self._send is None:
             return
         try:
@@ -175,12 +176,17 @@ class Database:
 
 def _engine(url: str) -> Engine:
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        engine = create_engine(
+            url,
+            hide_parameters=True,  # errors are logged, values are not
+            connect_args={"timeout": 30, "check_same_thread": False},
+        )
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
     return create_engine(
         url,
+        hide_parameters=True,
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,

@@ -1,0 +1,165 @@
+"""One job under way: its records, its samples, and how it says where it stands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from core import holding, jobs
+from core.errors import LeaseLost
+from core.holding import Held
+from core.records import Dataset, ErasureRequest, Job, Model, RequestSample, Version
+from core.samples import SPLIT_CODE, SampleBatch, Split
+from core.states import REQUEST_OPEN
+from unlearning import Cancelled, Samples
+from worker.engine import Engine
+from worker.heart import Heart
+
+MOST_REMAINING = 60_000
+"""Remaining samples that a job takes at most: its cost must not grow with the data set."""
+
+REPORT_SECONDS = 0.5
+
+
+@dataclass
+class Context:
+    """Everything a step needs. Sets are loaded once, when first asked for."""
+
+    engine: Engine
+    held: Held
+    heart: Heart
+    job: Job
+    model: Model
+    dataset: Dataset
+    _reported: float = field(default=0.0)
+
+    @classmethod
+    def open(cls, engine: Engine, held: Held, heart: Heart) -> Context:
+        """Read the job's records."""
+        with engine.backend.db.reading() as session:
+            job = session.get_one(Job, held.job_id)
+            model = session.get_one(Model, job.model_id)
+            return cls(engine, held, heart, job, model, session.get_one(Dataset, model.dataset_id))
+
+    def refresh(self) -> None:
+        """Read the job's row again."""
+        with self.engine.backend.db.reading() as session:
+            self.job = session.get_one(Job, self.held.job_id)
+
+    def stop_if_asked(self) -> None:
+        """Raise `LeaseLost` or `Cancelled` when the job must stop here."""
+        self.stop_if_lost()
+        if self.heart.cancelled:
+            raise Cancelled("the job was cancelled")
+
+    def stop_if_lost(self) -> None:
+        """Raise `LeaseLost` if it is; past publication a cancel comes too late."""
+        self.heart.should_stop()
+        if self.heart.lost:
+            raise LeaseLost(f"job {self.job.id} is held by another worker now")
+
+    def report(self, phase: str, fraction: float, *, now: bool = False, **figures: Any) -> None:
+        """Write progress, about twice a second at most; `fraction` is of the whole job."""
+        moment = time.monotonic()
+        if not now and moment - self._reported < REPORT_SECONDS:
+            return
+        self._reported = moment
+        progress = {**jobs.NO_PROGRESS, **figures, "phase": phase, "fraction": round(fraction, 4)}
+        holding.report(self.engine.backend.db, self.held, progress)
+
+    @cached_property
+    def requests(self) -> list[ErasureRequest]:
+        """The requests that the job carries out."""
+        with self.engine.backend.db.reading() as session:
+            return jobs.requests_of(session, self.job.id)
+
+    @cached_property
+    def base(self) -> Version:
+        """The version that is made to forget: the one the job began with."""
+        with self.engine.backend.db.reading() as session:
+            assert self.job.base_version_id is not None
+            return session.get_one(Version, self.job.base_version_id)
+
+    def keys_of(self, requests: list[ErasureRequest]) -> NDArray[np.int64]:
+        """Keys of the samples that these requests name and that still exist, ascending."""
+        backend = self.engine.backend
+        with backend.db.reading() as session:
+            named = session.scalars(
+                select(RequestSample.key).where(
+                    RequestSample.request_id.in_([request.id for request in requests])
+                )
+            ).all()
+        subjects = {r.subject_id for r in requests if r.subject_id is not None}
+        found = backend.samples.find_subject(self.dataset.id, sorted(subjects)).keys
+        return np.unique(np.concatenate([found, np.array(named, dtype=np.int64)]))
+
+    @cached_property
+    def erased(self) -> SampleBatch:
+        """Every sample to erase, of all splits, those already deleted left out."""
+        samples = self.engine.backend.samples
+        keys = self.keys_of(self.requests)
+        there = np.isin(keys, samples.keys(self.dataset.id))
+        return samples.take(self.dataset.id, keys[there])
+
+    @cached_property
+    def erased_train(self) -> Samples:
+        """E: the erased samples that the model was trained on."""
+        return to_samples(self.erased, self.erased.splits == SPLIT_CODE["train"])
+
+    @cached_property
+    def pending_keys(self) -> NDArray[np.int64]:
+        """Keys that any open request of the data set names: none of them may be remembered."""
+        with self.engine.backend.db.reading() as session:
+            pending = session.scalars(
+                select(ErasureRequest).where(
+                    ErasureRequest.dataset_id == self.dataset.id,
+                    ErasureRequest.state.in_(REQUEST_OPEN),
+                )
+            ).all()
+        return np.union1d(self.keys_of(list(pending)), self.erased.keys)
+
+    @cached_property
+    def remaining(self) -> Samples:
+        """D_r: all remaining training samples, or a random part of them."""
+        samples, name, without = self.engine.backend.samples, self.dataset.id, self.pending_keys
+        there = np.setdiff1d(samples.keys(name, "train"), without)
+        if len(there) <= MOST_REMAINING:
+            return to_samples(samples.load(name, "train", exclude=without))
+        batch = samples.take_random(
+            name, "train", MOST_REMAINING, seed=self.job.seed, exclude=without
+        )
+        return to_samples(batch)
+
+    def split(self, split: Split) -> Samples:
+        """A held-back or test split without what this job erases."""
+        batch = self.engine.backend.samples.load(self.dataset.id, split, exclude=self.erased.keys)
+        return to_samples(batch)
+
+    @cached_property
+    def references(self) -> Samples:
+        """R: for the optimiser."""
+        return self.split("reference")
+
+    @cached_property
+    def heldout(self) -> Samples:
+        """H: for verification only."""
+        return self.split("heldout")
+
+    @cached_property
+    def test(self) -> Samples:
+        """T: for utility."""
+        return self.split("test")
+
+
+def to_samples(batch: SampleBatch, chosen: NDArray[np.bool_] | None = None) -> Samples:
+    """A batch, or the chosen rows of it, as tensors."""
+    images, labels = batch.images, batch.labels
+    if chosen is not None:
+        images, labels = images[chosen], labels[chosen]
+    return Samples.from_numpy(np.ascontiguousarray(images), labels.astype(np.int64))

@@ -1,0 +1,222 @@
+"""The first step of a job: from the serving version to a candidate that has forgotten."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from sqlalchemy import delete
+
+from core import holding, registry
+from core.errors import Conflict
+from core.jobs import request_ids
+from core.records import Taint, Version
+from unlearning import (
+    VIB,
+    Architecture,
+    Problem,
+    StepReport,
+    TrainingConfig,
+    TrainProgress,
+    rungs,
+    train,
+    unlearn,
+)
+from worker.context import Context, to_samples
+from worker.teaching import current_teacher
+
+RETRAIN = "retrain"
+"""The strategy that is exact, and the last rung of every other one's ladder."""
+
+
+@dataclass
+class Forgotten:
+    """A candidate and how it was made; `flagged`: indices in E of contradicted labels."""
+
+    model: VIB
+    strategy: str
+    steps: int
+    seconds: float
+    converged: bool
+    flagged: list[int]
+    warnings: list[str]
+
+
+def ladder(strategy: str) -> list[str]:
+    """The strategy of each rung: its own rungs, then exact retraining."""
+    return [RETRAIN] if strategy == RETRAIN else [strategy] * rungs(strategy) + [RETRAIN]
+
+
+def forget(context: Context) -> str:
+    """Make a candidate and register it; returns the state that the job is in then."""
+    _begin(context)
+    context.report("loading", 0.02, now=True)
+    if len(context.erased_train) == 0:
+        return _nothing_learnt(context)
+    strategy = ladder(context.job.strategy)[context.job.rung]
+    result = (
+        retrain(context, "retraining", 0.1, 0.7)
+        if strategy == RETRAIN
+        else _unlearn(context, strategy)
+    )
+    context.stop_if_asked()
+    stored = context.engine.save_model(result.model)
+    with context.engine.backend.db.transaction() as tx:
+        holding.check(tx, context.held)
+        model = registry.lock_model(tx, context.model.id)
+        base = tx.session.get_one(Version, context.base.id)
+        if base.state != "serving":
+            raise Conflict(f"version {base.number} is no longer served: the job begins again")
+        version = registry.add_version(
+            tx,
+            model,
+            digest=stored.digest,
+            metrics={},
+            parent=base,
+            job=context.job,
+            forgotten=request_ids(tx.session, context.job.id),
+        )
+        candidate: dict[str, Any] = {
+            "version_id": version.id,
+            "digest": stored.digest,
+            "strategy": result.strategy,
+            "rung": context.job.rung,
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "converged": result.converged,
+            "flagged": result.flagged,
+            "warnings": result.warnings,
+            "erased": len(context.erased),
+            "erased_train": len(context.erased_train),
+        }
+        job = holding.advance(
+            tx,
+            context.held,
+            "verifying",
+            candidate=candidate,
+            result_version_id=version.id,
+        )
+    context.job = job
+    return "verifying"
+
+
+def _begin(context: Context) -> None:
+    """Note the version that the job starts from: the one that is served now."""
+    with context.engine.backend.db.transaction() as tx:
+        job = holding.check(tx, context.held)
+        base = registry.serving(tx.session, job.model_id)
+        if base is None:
+            raise Conflict("the model serves no version: train it, then retry the job")
+        if job.base_version_id != base.id:
+            job.base_version_id = base.id
+            job.revision += 1
+    context.job = job
+
+
+def _nothing_learnt(context: Context) -> str:
+    """No sample to erase was trained on: no version remembers these requests."""
+    with context.engine.backend.db.transaction() as tx:
+        holding.check(tx, context.held)
+        registry.lock_model(tx, context.model.id)
+        ids = request_ids(tx.session, context.job.id)
+        own = [v.id for v in registry.versions(tx.session, context.model.id)]
+        tx.session.execute(
+            delete(Taint).where(Taint.request_id.in_(ids), Taint.version_id.in_(own))
+        )
+        verification = {
+            "verdict": "PASS",
+            "gates": [],
+            "measures": {},
+            "note": "none of the samples was trained on, so that no version remembers them",
+        }
+        context.job = holding.advance(tx, context.held, "destroying", verification=verification)
+    return "destroying"
+
+
+def _unlearn(context: Context, strategy: str) -> Forgotten:
+    def on_teaching(progress: TrainProgress) -> None:
+        done = progress.step / progress.total_steps
+        context.report("teaching", 0.05 + 0.15 * done, step=progress.step)
+
+    def on_step(step: StepReport) -> None:
+        total = max(step.total_steps, 1)
+        context.report(
+            "unlearning",
+            0.2 + 0.5 * min(1.0, step.step / total),
+            step=step.step,
+            total_steps=total,
+            forget_loss=step.forget_loss,
+            remember_loss=step.remember_loss,
+            alpha=step.alpha,
+            forget_norm=step.forget_norm,
+            remember_norm=step.remember_norm,
+            cosine=step.cosine,
+        )
+
+    model = context.engine.load_model(context.base.digest)
+    teacher = current_teacher(
+        context.engine,
+        context.model,
+        context.references,
+        seed=context.dataset.seed,
+        on_progress=on_teaching,
+        should_stop=context.heart.should_stop,
+    )
+    problem = Problem(context.erased_train, context.remaining, context.references, teacher)
+    outcome = unlearn(
+        model,
+        problem,
+        strategy=strategy,
+        seed=context.job.seed + context.job.rung,
+        device=context.engine.device,
+        rung=context.job.rung,
+        on_step=on_step,
+        should_stop=context.heart.should_stop,
+    )
+    return Forgotten(
+        outcome.model,
+        strategy,
+        outcome.steps,
+        outcome.seconds,
+        outcome.converged,
+        torch.nonzero(outcome.flagged).flatten().tolist(),
+        outcome.warnings,
+    )
+
+
+def retrain(context: Context, phase: str, start: float, end: float) -> Forgotten:
+    """Train anew on everything that remains: exact. Progress runs from `start` to `end`."""
+
+    steps = 0
+
+    def on_progress(progress: TrainProgress) -> None:
+        nonlocal steps
+        steps = progress.step
+        done = progress.step / progress.total_steps
+        context.report(
+            phase,
+            start + (end - start) * done,
+            step=progress.step,
+            total_steps=progress.total_steps,
+            remember_loss=progress.loss,
+        )
+
+    samples = context.engine.backend.samples.load(
+        context.dataset.id, "train", exclude=context.pending_keys
+    )
+    began = time.perf_counter()
+    training = dict(context.model.training)
+    training.pop("preset", None)
+    config = TrainingConfig.from_dict(training)
+    model = train(
+        Architecture.from_dict(context.model.architecture),
+        to_samples(samples),
+        config,
+        seed=context.job.seed,
+        device=context.engine.device,
+        on_progress=on_progress,
+        should_stop=context.heart.should_stop,
+    )
+    return Forgotten(model, RETRAIN, steps, time.perf_counter() - began, True, [], [])

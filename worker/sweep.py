@@ -1,0 +1,73 @@
+"""Repairs while jobs run: wakes workers for what waits, clears what nobody owns.
+
+One leader at a time, by a lease in the database. The broker may lose everything: what is
+queued or stalled is found here and sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from core import holding, leases, registry, replicas
+from core.backend import Backend
+from core.errors import LetheError
+
+log = logging.getLogger(__name__)
+
+LEASE = "sweep"
+PURGE_EVERY = 600.0
+ORPHAN_SECONDS = 3600.0
+"""A checkpoint file that no row names may be about to get one; not after an hour."""
+
+
+class Sweep:
+    """The sweeping thread of one process."""
+
+    def __init__(self, backend: Backend, owner: str) -> None:
+        self._backend, self._owner = backend, owner
+        self._over = threading.Event()
+        self._purged = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        """Begin sweeping in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and let another process lead."""
+        self._over.set()
+        self._thread.join()
+        try:
+            leases.give_up(self._backend.db, LEASE, self._owner)
+        except SQLAlchemyError as error:
+            log.warning("the lease of sweep runs out by itself: %s", error)
+
+    def _run(self) -> None:
+        seconds = self._backend.settings.sweep_seconds
+        while not self._over.wait(seconds):
+            try:
+                if leases.take(self._backend.db, LEASE, self._owner, max(10.0, 3 * seconds)):
+                    self.once()
+            except (SQLAlchemyError, LetheError, OSError) as error:
+                log.warning("sweep failed and will try again: %s", error)
+
+    def once(self) -> None:
+        """One round."""
+        db = self._backend.db
+        for job_id in holding.overdue_wakes(db):
+            db.wake(job_id)
+        if time.monotonic() - self._purged > PURGE_EVERY:
+            self._purged = time.monotonic()
+            self.purge()
+
+    def purge(self) -> None:
+        """Remove checkpoint files that no row names, and rows of replicas long dead."""
+        with self._backend.db.transaction() as tx:
+            replicas.forget_dead(tx, older_than=86_400.0)
+            keep = registry.digests_in_use(tx.session)
+        for digest in self._backend.checkpoints.remove_orphans(keep, ORPHAN_SECONDS):
+            log.info("removed checkpoint %s, which no version names", digest)

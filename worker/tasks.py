@@ -1,0 +1,30 @@
+"""The Celery task: claim, run, record. It takes ids only, and those for the log alone."""
+
+from __future__ import annotations
+
+import logging
+
+from core import holding
+from worker import erase
+from worker.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+def work(engine: Engine, woken_for: str) -> str | None:
+    """Claim the soonest-due job that can run, and run it; returns its id, None without one.
+
+    One job a wake-up, so that a worker that is asked to stop does so after the job it holds.
+    While more can be claimed, the next wake-up is sent.
+    """
+    backend = engine.backend
+    held = holding.claim(backend.db, engine.owner, backend.settings)
+    if held is None:
+        log.debug("woken for %s, but nothing can be claimed", woken_for)
+        return None
+    log.info("job %s claimed in state %s", held.job_id, held.state)
+    state = erase.run(engine, held)
+    log.info("job %s is %s", held.job_id, state or "another worker's now")
+    for job_id in list(holding.overdue_wakes(backend.db, limit=1)):
+        backend.db.wake(job_id)
+    return held.job_id
