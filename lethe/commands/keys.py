@@ -1,0 +1,88 @@
+"""`lethe keys`: who may call the service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lethe.console import AsJson, note, show, table
+
+if TYPE_CHECKING:
+    from core.records import ApiKey
+
+app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Who or what will use it.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(help="erase, predict, read, review or admin; may be given several times."),
+    ],
+    days: Annotated[int | None, typer.Option(min=1, help="Good for so many days.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a key. Its text is shown this once; only a digest is kept.
+
+    Example: `lethe keys create shop --scope erase --scope read`
+    """
+    from core import keys
+    from lethe.home import opened
+
+    with opened() as backend, backend.db.transaction() as tx:
+        record, text = keys.create(tx, name, scope, days=days)
+    if not as_json:
+        note(f"Key {record.id} for {name}: {', '.join(record.scopes)}. It is shown this once.")
+    show({**_described(record), "key": text}, as_json, text)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the keys, the revoked ones too.
+
+    Example: `lethe keys list`
+    """
+    from core import keys
+    from lethe.home import opened
+
+    with opened() as backend, backend.db.reading() as session:
+        found = [_described(record) for record in keys.listed(session)]
+    headers = ("id", "name", "scopes", "created", "expires", "revoked", "last used")
+    fields = ("created_at", "expires_at", "revoked_at", "last_used_at")
+    lines = [
+        (each["id"], each["name"], " ".join(each["scopes"]), *(each[f] for f in fields))
+        for each in found
+    ]
+    show(found, as_json, lambda: table(headers, lines))
+
+
+@app.command("revoke")
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The part of the key before its dot.")],
+    as_json: AsJson = False,
+) -> None:
+    """End a key at once.
+
+    Example: `lethe keys revoke key_01jz...`
+    """
+    from core import keys
+    from lethe.home import opened
+
+    with opened() as backend, backend.db.transaction() as tx:
+        record = keys.revoke(tx, key_id.partition(".")[0])
+    show(_described(record), as_json, f"Key {record.id} is revoked")
+
+
+def _described(record: ApiKey) -> dict[str, Any]:
+    from core.audit import timestamp
+
+    moments = ("created_at", "expires_at", "revoked_at", "last_used_at")
+    times = {name: getattr(record, name) for name in moments}
+    return {
+        "id": record.id,
+        "name": record.name,
+        "scopes": record.scopes,
+        **{name: timestamp(at) if at else None for name, at in times.items()},
+    }

@@ -1,0 +1,93 @@
+"""Opening what the commands on this machine work with: database, stores, the first key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import LetheError, Unauthorized
+from core.settings import Settings, made_once, read_settings
+
+if TYPE_CHECKING:
+    from core.backend import Backend
+
+
+@contextmanager
+def opened() -> Iterator[Backend]:
+    """Database and stores that the environment names.
+
+    Embedded mode brings its database up to date first; in production `lethe db upgrade` does,
+    and `SettingsError` says so.
+    """
+    with opened_with(read_settings()) as backend:
+        yield backend
+
+
+@contextmanager
+def opened_with(settings: Settings) -> Iterator[Backend]:
+    """The same for settings read already."""
+    from core import migrate
+    from core.backend import open_backend
+
+    backend = open_backend(settings)
+    try:
+        if not settings.embedded:
+            migrate.require_current(backend.db)
+        elif not migrate.is_current(backend.db.engine):
+            migrate.upgrade(backend.db)
+        yield backend
+    finally:
+        backend.close()
+
+
+def key_file(home: Path) -> Path:
+    """Where the embedded mode keeps the key it made."""
+    return home / "api-key"
+
+
+def ensure_key(backend: Backend) -> tuple[Path, str | None]:
+    """The embedded mode's key, with all scopes, made at the first start.
+
+    Returns its file and, when it was made now, its text.
+    """
+    from core import keys
+
+    path = key_file(backend.settings.home)
+    if path.exists():
+        try:
+            with backend.db.reading() as session:
+                keys.recognise(session, path.read_text().strip())
+        except Unauthorized:  # of another database, or revoked
+            path.unlink(missing_ok=True)
+        else:
+            return path, None
+    with backend.db.transaction() as tx:
+        record, text = keys.create(tx, "embedded", list(keys.SCOPES))
+    kept = made_once(path, lambda: text.encode() + b"\n").decode().strip()
+    if kept == text:
+        return path, text
+    with backend.db.transaction() as tx:  # another process was faster
+        keys.revoke(tx, record.id)
+    return path, None
+
+
+def service_url() -> str:
+    """Where the service is: LETHE_URL, or this machine."""
+    return os.environ.get("LETHE_URL") or "http://127.0.0.1:8000"
+
+
+def api_key() -> str | None:
+    """LETHE_API_KEY, or the key that the embedded mode keeps under LETHE_HOME."""
+    given = os.environ.get("LETHE_API_KEY")
+    if given:
+        return given.strip()
+    path = key_file(Path(os.environ.get("LETHE_HOME") or "var"))
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LetheError(f"the API key in {path} cannot be read: {error.strerror}") from None
