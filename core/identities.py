@@ -47,6 +47,10 @@ class Identities:
         """The denylist's hash of a sample's pixels (uint8, C x H x W), under any name."""
         return self._keyed("image", pixels)
 
+    def body(self, canonical: bytes) -> str:
+        """The digest of a request's body, which may name a subject: to compare, not to guess."""
+        return self._keyed("body", canonical)
+
     def salt(self, request_id: str) -> str:
         """The salt of a request's commitment: derived, so that it is stored nowhere."""
         return self._keyed("salt", request_id.encode())

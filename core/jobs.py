@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from core import registry
 from core.db import Transaction
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
 from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample
 from core.settings import Settings
@@ -153,6 +153,8 @@ def listed(
     """Jobs, newest first, at most `limit`, those older than the id `after`."""
     query = select(Job).order_by(Job.id.desc()).limit(limit)
     if status is not None:
+        if status not in JOB.moves:
+            raise Invalid(f"unknown status {status!r}; use {', '.join(JOB.moves)}")
         query = query.where(Job.state == status)
     if model is not None:
         query = query.where(Job.model_id == registry.model_named(session, model).id)
@@ -228,6 +230,22 @@ def approve(tx: Transaction, job_id: str, reason: str) -> Job:
     if job.state != "needs_review" or job.candidate is None or job.published_at:
         raise Conflict(f"job {job_id} is {job.state} with no candidate that waits for a decision")
     _resume(tx, job, "publishing", reason)
+    return job
+
+
+def reject(tx: Transaction, job_id: str, reason: str) -> Job:
+    """Refuse to publish the candidate of a job in review: the job fails, the service goes on.
+
+    Its requests stay in review, for they still owe the person something: retry the job, or
+    cancel or reject them. Raises `Conflict` for a job that is not in review, or whose result
+    is published already.
+    """
+    job = locked(tx, job_id)
+    if job.state != "needs_review":
+        raise Conflict(f"job {job_id} is {job.state}; only a job in review can be rejected")
+    if job.published_at is not None:
+        raise Conflict(f"job {job_id} has published its result already; retry it to finish it")
+    move(tx, job, "failed", reason=reason, error=reason, candidate=None, finished_at=tx.now)
     return job
 
 

@@ -40,9 +40,22 @@ def create(
         raise Invalid(f"unknown scope {', '.join(unknown) or '(none)'}; use {', '.join(SCOPES)}")
     if days is not None and days < 1:
         raise Invalid("a key must be good for at least one day")
-    secret = secrets.token_urlsafe(32)
+    text = new_text()
+    return register(tx, text, name, scopes, days=days), text
+
+
+def new_text() -> str:
+    """The text of a new key: its public id, a dot, and 256 random bits."""
+    return f"{new_id('key')}.{secrets.token_urlsafe(32)}"
+
+
+def register(
+    tx: Transaction, text: str, name: str, scopes: list[str], *, days: int | None = None
+) -> ApiKey:
+    """The record of a key text from `new_text`."""
+    key_id, _, secret = text.partition(".")
     record = ApiKey(
-        id=new_id("key"),
+        id=key_id,
         name=name,
         digest=_digest(secret),
         scopes=sorted(set(scopes)),
@@ -51,7 +64,7 @@ def create(
     )
     tx.session.add(record)
     tx.record("key", record.id, "created", scopes=record.scopes)
-    return record, f"{record.id}.{secret}"
+    return record
 
 
 def recognise(session: Session, text: str) -> Caller:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from sqlalchemy import func, select
@@ -12,7 +12,7 @@ from core.db import Transaction
 from core.errors import Conflict, NotFound
 from core.ids import new_id
 from core.records import Dataset, ErasureRequest, Job, Model, Taint, Teacher, Version
-from core.states import REQUEST_OPEN
+from core.states import JOB_HELD, REQUEST_OPEN
 from core.transitions import move
 
 
@@ -149,6 +149,47 @@ def publish(tx: Transaction, version: Version) -> None:
     if before is not None:
         move(tx, before, "retired")
     move(tx, version, "serving", published_at=tx.now)
+
+
+def rollback(
+    tx: Transaction,
+    model: Model,
+    number: int,
+    reason: str,
+    *,
+    file_exists: Callable[[str], bool],
+) -> Version:
+    """Serve an earlier version again. The model's row must be locked.
+
+    Only between versions that have forgotten the same requests: going back may never bring
+    back what was erased. `file_exists` says whether a digest's checkpoint is in the store.
+    Raises `NotFound`, or `Conflict` saying what stands against it.
+    """
+    query = select(Version).where(Version.model_id == model.id, Version.number == number)
+    target = tx.session.scalars(query.with_for_update()).one_or_none()
+    if target is None:
+        raise NotFound(f"model {model.name!r} has no version {number}")
+    current = serving(tx.session, model.id)
+    if current is None or target.state != "retired":
+        raise Conflict(
+            f"version {number} of {model.name!r} is {target.state}; "
+            "only a retired version can be served again"
+        )
+    held = select(Job.id).where(Job.model_id == model.id, Job.state.in_(JOB_HELD))
+    running = tx.session.scalars(held).first()
+    if running is not None:
+        raise Conflict(f"job {running} changes {model.name!r} now; roll back when it has ended")
+    remembered = taints(tx.session, [current.id, target.id])
+    if set(remembered.get(target.id, ())) != set(remembered.get(current.id, ())):
+        raise Conflict(
+            f"version {number} and the served version {current.number} of {model.name!r} have "
+            "not forgotten the same requests; retrain instead of going back"
+        )
+    if not file_exists(target.digest):
+        raise Conflict(f"the file of version {number} is not in the store; retrain instead")
+    publish(tx, target)
+    tx.record("model", model.id, "rolled back", of=current.number, to=number, reason=reason)
+    return target
 
 
 def doomed(session: Session, model_id: str, request_ids: Collection[str]) -> list[Version]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +29,7 @@ from core.records import (
     Subject,
     Taint,
 )
-from core.states import REQUEST, REQUEST_OPEN
+from core.states import JOB_HELD, REQUEST, REQUEST_OPEN
 from core.transitions import move
 
 DEFAULT_STRATEGY = "rfu_ss"
@@ -83,6 +84,11 @@ def submit(
     `Conflict` for an Idempotency-Key that came with another body.
     """
     new.check()
+    if repeat is not None and key_id is not None:
+        with backend.db.reading() as session:  # before the samples are looked for: they may be gone
+            answered = _answered(session, key_id, repeat)
+        if answered is not None:
+            return answered
     keys = _keys_of(backend, new)
     try:
         with backend.db.transaction() as tx:
@@ -122,12 +128,9 @@ def _submit(
     repeat: Repeat | None,
 ) -> Submitted:
     if repeat is not None and key_id is not None:
-        earlier = tx.session.get(Idempotency, (key_id, repeat.value))
-        if earlier is not None:
-            if earlier.body_digest != repeat.body_digest:
-                raise Conflict("this Idempotency-Key was used with another body; use a new one")
-            request = tx.session.get_one(ErasureRequest, earlier.request_id)
-            return Submitted(request, job_ids_of(tx.session, request.id), earlier.answer)
+        answered = _answered(tx.session, key_id, repeat)
+        if answered is not None:
+            return answered
     model = registry.model_named(tx.session, new.model)
     models = datasets.models_of(tx.session, model.dataset_id)
     for each in models:
@@ -136,10 +139,15 @@ def _submit(
     if request.sample_count == 0:
         _nothing_found(tx, backend, request, model)
     else:
-        for each in models:
-            if registry.serving(tx.session, each.id) is not None:
-                jobs.enlist(tx, backend.settings, each, request, new.strategy or DEFAULT_STRATEGY)
+        strategy = new.strategy or DEFAULT_STRATEGY
+        enlisted = [
+            jobs.enlist(tx, backend.settings, each, request, strategy)
+            for each in models
+            if registry.serving(tx.session, each.id) is not None
+        ]
         move(tx, request, "scheduled")
+        if any(job.state in JOB_HELD for job in enlisted):
+            move(tx, request, "in_progress")  # it joined a job that runs already
     tx.session.flush()
     job_ids = job_ids_of(tx.session, request.id)
     if repeat is not None and key_id is not None:
@@ -154,6 +162,17 @@ def _submit(
             )
         )
     return Submitted(request, job_ids)
+
+
+def _answered(session: Session, key_id: str, repeat: Repeat) -> Submitted | None:
+    """What was answered to this Idempotency-Key; raises `Conflict` for another body."""
+    earlier = session.get(Idempotency, (key_id, repeat.value))
+    if earlier is None:
+        return None
+    if not hmac.compare_digest(earlier.body_digest, repeat.body_digest):
+        raise Conflict("this Idempotency-Key was used with another body; use a new one")
+    request = session.get_one(ErasureRequest, earlier.request_id)
+    return Submitted(request, job_ids_of(session, request.id), earlier.answer)
 
 
 def _receive(
@@ -304,38 +323,61 @@ def end(tx: Transaction, request_id: str, to: str, reason: str) -> ErasureReques
     """Cancel or reject a request (`to` is "cancelled" or "rejected").
 
     A job that it alone asked for ends too: at once while queued, at its next step while it
-    runs (the request then ends with it). Raises `Conflict` once a job is publishing, and for
+    runs (the request then ends with it). Raises `Conflict` once a job has published, and for
     a request that runs together with others.
     """
-    request = locked(tx, request_id)
-    REQUEST.check(request.id, request.state, to)
-    stopping = False
-    for job_id in job_ids_of(tx.session, request.id):
-        job = jobs.locked(tx, job_id)
-        alone = jobs.request_ids(tx.session, job.id) == [request.id]
-        if job.state in ("queued", "needs_review") and alone:
+    return _end_all(tx, [request_id], to, reason)[0]
+
+
+def cancel_job(tx: Transaction, job_id: str, reason: str) -> Job:
+    """Cancel a job, and with it the requests that it carries out, as `end` does.
+
+    Raises `Conflict` once the job has published, or has ended.
+    """
+    job = jobs.get(tx.session, job_id)
+    if job.state in ("succeeded", "failed", "cancelled"):
+        raise Conflict(f"job {job_id} is {job.state} already")
+    _end_all(tx, jobs.request_ids(tx.session, job_id), "cancelled", reason)
+    return jobs.locked(tx, job_id)
+
+
+def _end_all(
+    tx: Transaction, request_ids: list[str], to: str, reason: str
+) -> list[ErasureRequest]:
+    ending = {request_id: locked(tx, request_id) for request_id in request_ids}
+    for request in ending.values():
+        REQUEST.check(request.id, request.state, to)
+    job_ids = {each for request_id in ending for each in job_ids_of(tx.session, request_id)}
+    stopping: set[str] = set()
+    for job in (jobs.locked(tx, job_id) for job_id in sorted(job_ids)):
+        carried = set(jobs.request_ids(tx.session, job.id))
+        alone = carried <= ending.keys()
+        waiting = job.state in ("queued", "needs_review") and job.published_at is None
+        if waiting and alone:
             move(tx, job, "cancelled", reason=reason, finished_at=tx.now)
-        elif job.state in ("queued", "needs_review"):
+        elif waiting:
             tx.session.execute(
                 delete(JobRequest).where(
-                    JobRequest.job_id == job.id, JobRequest.request_id == request.id
+                    JobRequest.job_id == job.id, JobRequest.request_id.in_(ending)
                 )
             )
+            jobs.reschedule(tx, job.id)
         elif job.state in ("running", "verifying") and alone:
             jobs.ask_to_stop(tx, job)
-            stopping = True
+            stopping |= carried
         elif job.state not in ("cancelled", "failed"):
             raise Conflict(
                 f"job {job.id} is {job.state}"
                 + ("" if alone else " for several requests")
                 + "; it can no longer be stopped for this one"
             )
-    if stopping:
-        request.outcome, request.reason = to, reason
-        tx.record("erasure_request", request.id, f"to be {to}", reason=reason)
-        return request
-    finish(tx, request, to, reason)
-    return request
+    for request in ending.values():
+        if request.id in stopping:
+            request.outcome, request.reason = to, reason
+            tx.record("erasure_request", request.id, f"to be {to}", reason=reason)
+        else:
+            finish(tx, request, to, reason)
+    return list(ending.values())
 
 
 def finish(tx: Transaction, request: ErasureRequest, to: str, reason: str) -> None:
