@@ -6,17 +6,16 @@ wakes up finds its writes refused (Kleppmann, "How to do distributed locking", 2
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import Select, and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from core import jobs
-from core.db import Database, Transaction
+from core.db import Database, Transaction, database_now
 from core.errors import LeaseLost
 from core.records import Job
 from core.settings import Settings
@@ -50,21 +49,7 @@ def claim(db: Database, owner: str, settings: Settings) -> Held | None:
 
 
 def _claim(tx: Transaction, owner: str, settings: Settings) -> Held | None:
-    other = aliased(Job)
-    model_held = (
-        select(other.id).where(other.model_id == Job.model_id, other.state.in_(JOB_HELD)).exists()
-    )
-    runnable = or_(
-        and_(Job.state == "queued", Job.not_before <= tx.now, ~model_held),
-        and_(Job.state.in_(JOB_HELD), Job.lease_until < tx.now),
-    )
-    query = (
-        select(Job)
-        .where(runnable)
-        .order_by(Job.due_at, Job.queued_at, Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=Job)
-    )
+    query = _runnable(tx.now).limit(1).with_for_update(skip_locked=True, of=Job)
     job = tx.session.scalars(query).first()
     if job is None:
         return None
@@ -94,6 +79,31 @@ def _claim(tx: Transaction, owner: str, settings: Settings) -> Held | None:
         if lost:
             tx.record("job", job.id, "taken over", state=job.state, fence=fence)
     return Held(job.id, job.model_id, job.state, fence, owner)
+
+
+def _runnable(now: datetime) -> Select[tuple[Job]]:
+    """Jobs that could be claimed at this moment, soonest due first."""
+    other = aliased(Job)
+    model_held = (
+        select(other.id).where(other.model_id == Job.model_id, other.state.in_(JOB_HELD)).exists()
+    )
+    return (
+        select(Job)
+        .where(
+            or_(
+                and_(Job.state == "queued", Job.not_before <= now, ~model_held),
+                and_(Job.state.in_(JOB_HELD), Job.lease_until < now),
+            )
+        )
+        .order_by(Job.due_at, Job.queued_at, Job.id)
+    )
+
+
+def claimable(db: Database, limit: int = 20) -> list[str]:
+    """Jobs that a worker could claim now, soonest due first: what workers are woken for."""
+    with db.reading() as session:
+        query = _runnable(database_now(session)).limit(limit)
+        return [job.id for job in session.scalars(query)]
 
 
 def heartbeat(db: Database, held: Held, seconds: float) -> bool:
@@ -190,20 +200,3 @@ def give_to_person(tx: Transaction, job: Job, reason: str, **values: Any) -> Non
         **values,
     )
     jobs.follow(tx, job, "needs_review", reason)
-
-
-def overdue_wakes(db: Database, limit: int = 20) -> Collection[str]:
-    """Jobs that a worker could claim now, soonest due first: what `sweep` wakes workers for."""
-    with db.transaction() as tx:
-        query = (
-            select(Job.id)
-            .where(
-                or_(
-                    and_(Job.state == "queued", Job.not_before <= tx.now),
-                    and_(Job.state.in_(JOB_HELD), Job.lease_until < tx.now),
-                )
-            )
-            .order_by(Job.due_at, Job.id)
-            .limit(limit)
-        )
-        return list(tx.session.scalars(query))

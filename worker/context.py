@@ -156,6 +156,11 @@ class Context:
         """T: for utility."""
         return self.split("test")
 
+    @cached_property
+    def unseen(self) -> Samples:
+        """T and H: what no optimiser ever saw, for triggers, of which H alone has few."""
+        return Samples.concat(self.test, self.heldout)
+
 
 def to_samples(batch: SampleBatch, chosen: NDArray[np.bool_] | None = None) -> Samples:
     """A batch, or the chosen rows of it, as tensors."""

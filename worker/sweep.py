@@ -31,6 +31,7 @@ class Sweep:
         self._backend, self._owner = backend, owner
         self._over = threading.Event()
         self._purged = time.monotonic()
+        self._woken: dict[str, tuple[float, float]] = {}
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
@@ -57,12 +58,24 @@ class Sweep:
 
     def once(self) -> None:
         """One round."""
-        db = self._backend.db
-        for job_id in holding.overdue_wakes(db):
-            db.wake(job_id)
+        self._wake()
         if time.monotonic() - self._purged > PURGE_EVERY:
             self._purged = time.monotonic()
             self.purge()
+
+    def _wake(self) -> None:
+        """Wake workers for what waits; ever more rarely for the same job.
+
+        When every worker is busy its message still lies in the broker, and need not be doubled.
+        """
+        now, db = time.monotonic(), self._backend.db
+        waiting = holding.claimable(db)
+        self._woken = {job_id: self._woken[job_id] for job_id in waiting if job_id in self._woken}
+        for job_id in waiting:
+            again, pause = self._woken.get(job_id, (now, self._backend.settings.sweep_seconds))
+            if again <= now:
+                db.wake(job_id)
+                self._woken[job_id] = (now + pause, min(2 * pause, 60.0))
 
     def purge(self) -> None:
         """Remove checkpoint files that no row names, and rows of replicas long dead."""

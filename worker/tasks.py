@@ -25,6 +25,6 @@ def work(engine: Engine, woken_for: str) -> str | None:
     log.info("job %s claimed in state %s", held.job_id, held.state)
     state = erase.run(engine, held)
     log.info("job %s is %s", held.job_id, state or "another worker's now")
-    for job_id in list(holding.overdue_wakes(backend.db, limit=1)):
+    for job_id in holding.claimable(backend.db, limit=1):
         backend.db.wake(job_id)
     return held.job_id

@@ -17,7 +17,7 @@ from core import holding, registry
 from core.certificates import STATEMENT
 from core.records import Job, Version
 from core.transitions import move
-from unlearning import VIB, Samples, Trigger, accuracy, membership_auc, trigger_rates
+from unlearning import VIB, Samples, Trigger, TriggerRates, accuracy, membership_auc, trigger_rates
 from unlearning.verification.gates import (
     Gate,
     Thresholds,
@@ -80,8 +80,7 @@ def thresholds_of(context: Context) -> Thresholds:
 
 def measure(context: Context, model: VIB) -> dict[str, Any]:
     """The figures of one model; shares 0..1, None where there is nothing to measure on."""
-    trigger = trigger_of(context)
-    rates = _rates(model, context.test, trigger)
+    rates = _rates(model, context.unseen, trigger_of(context))
     erased, heldout = context.erased_train, context.heldout
     try:
         auc = membership_auc(model, erased, heldout).auc
@@ -122,9 +121,9 @@ def gates_of(context: Context, before: VIB, after: VIB, flagged: list[int]) -> l
     if contradicted.any():
         gates.append(contradicted_gate(right[contradicted], limits))
     trigger = trigger_of(context)
-    rates = _rates(after, test, trigger)
+    rates = _rates(after, context.unseen, trigger)
     if trigger is not None and rates is not None and _carries(trigger, erased, contradicted):
-        clean = test[test.labels == trigger.source]
+        clean = context.unseen[context.unseen.labels == trigger.source]
         given = after.logits(clean.images).argmax(dim=1) == trigger.target
         gates.append(trigger_gate(rates, float(given.float().mean()), limits))
     return gates
@@ -136,10 +135,10 @@ def _carries(trigger: Trigger, erased: Samples, contradicted: Tensor) -> bool:
     return len(mine) > 0 and bool((trigger.apply(mine.images) == mine.images).all())
 
 
-def _rates(model: VIB, test: Samples, trigger: Trigger | None) -> Any:
-    if trigger is None or not bool((test.labels == trigger.source).any()):
+def _rates(model: VIB, unseen: Samples, trigger: Trigger | None) -> TriggerRates | None:
+    if trigger is None or not bool((unseen.labels == trigger.source).any()):
         return None
-    return trigger_rates(model, test, trigger)
+    return trigger_rates(model, unseen, trigger)
 
 
 def _accuracy(model: VIB, samples: Samples) -> float | None:
