@@ -81,7 +81,7 @@ def _claim(tx: Transaction, owner: str, settings: Settings) -> Held | None:
     return Held(job.id, job.model_id, job.state, fence, owner)
 
 
-def _runnable(now: datetime) -> Select[tuple[Job]]:
+def _runnable(now: datetime) -> Select[Job]:
     """Jobs that could be claimed at this moment, soonest due first."""
     other = aliased(Job)
     model_held = (
