@@ -77,7 +77,7 @@ class Version(Answer):
     version: int
     digest: str
     state: str
-    parent: int | str | None = None
+    parent: int | None = None
     tainted_by: list[str] = []
 
 
@@ -93,8 +93,8 @@ class Prediction(Answer):
 
     label: str
     probability: float
-    probabilities: list[float] | dict[str, float] | None = None
-    uncertainty: dict[str, Any] | float | None = None
+    probabilities: list[float]
+    uncertainty: float | None = None
 
 
 class Predictions(Answer):

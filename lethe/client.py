@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -189,9 +190,23 @@ class Client:
             time.sleep(0.1)
         return found
 
-    def predict(self, model: str | None, inputs: Any) -> Predictions:
-        """Predictions for `inputs`: nested lists N x C x H x W in 0..1."""
-        body = {"inputs": inputs} if model is None else {"model": model, "inputs": inputs}
+    def predict(
+        self,
+        model: str | None = None,
+        inputs: Any = None,
+        *,
+        images: Sequence[bytes] | None = None,
+    ) -> Predictions:
+        """Predictions for `inputs` (nested lists N x C x H x W in 0..1), or `images` (PNG, JPEG).
+
+        Without `model`: the service's only one.
+        """
+        body = {
+            "model": model,
+            "inputs": inputs,
+            "images": [b64encode(image).decode() for image in images] if images else None,
+        }
+        body = {name: value for name, value in body.items() if value is not None}
         return Predictions.model_validate(
             self._transport.call("POST", "/predict", json=body).json()
         )

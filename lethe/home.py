@@ -1,4 +1,4 @@
-"""Opening what the commands on this machine work with: database, stores, the first key."""
+"""What the commands work with: database and stores on this machine, or a service elsewhere."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import LetheError, Unauthorized
-from core.settings import Settings, made_once, read_settings
+from core.errors import LetheError
+from core.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from core.backend import Backend
@@ -43,37 +43,6 @@ def opened_with(settings: Settings) -> Iterator[Backend]:
         backend.close()
 
 
-def key_file(home: Path) -> Path:
-    """Where the embedded mode keeps the key it made."""
-    return home / "api-key"
-
-
-def ensure_key(backend: Backend) -> tuple[Path, str | None]:
-    """The embedded mode's key, with all scopes, made at the first start.
-
-    Returns its file and, when it was made now, its text.
-    """
-    from core import keys
-
-    path = key_file(backend.settings.home)
-    if path.exists():
-        try:
-            with backend.db.reading() as session:
-                keys.recognise(session, path.read_text().strip())
-        except Unauthorized:  # of another database, or revoked
-            path.unlink(missing_ok=True)
-        else:
-            return path, None
-    with backend.db.transaction() as tx:
-        record, text = keys.create(tx, "embedded", list(keys.SCOPES))
-    kept = made_once(path, lambda: text.encode() + b"\n").decode().strip()
-    if kept == text:
-        return path, text
-    with backend.db.transaction() as tx:  # another process was faster
-        keys.revoke(tx, record.id)
-    return path, None
-
-
 def service_url() -> str:
     """Where the service is: LETHE_URL, or this machine."""
     return os.environ.get("LETHE_URL") or "http://127.0.0.1:8000"
@@ -84,7 +53,7 @@ def api_key() -> str | None:
     given = os.environ.get("LETHE_API_KEY")
     if given:
         return given.strip()
-    path = key_file(Path(os.environ.get("LETHE_HOME") or "var"))
+    path = Path(os.environ.get("LETHE_HOME") or "var") / "api-key"
     try:
         return path.read_text().strip()
     except FileNotFoundError:

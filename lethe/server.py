@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from core import first_key
 from core.errors import Invalid, LetheError
 from core.settings import Settings, read_settings
 from lethe.console import note
-from lethe.home import ensure_key, opened_with
+from lethe.home import opened_with
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -69,9 +70,10 @@ def _prepare(settings: Settings) -> None:
     """Database and key, once, before any process answers."""
     with opened_with(settings) as backend:
         if settings.embedded:
-            path, text = ensure_key(backend)
-            note(f"API key with all scopes: {text} (kept in {path})" if text else
-                 f"API key: in {path}")  # fmt: skip
+            key = first_key.ensure(backend.db, settings)
+            if key.made:
+                note(f"API key with all scopes: {key.text}")
+            note(f"The API key is kept in {key.path}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

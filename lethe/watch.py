@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lethe.answers import ErasureRequest, Job
 from lethe.client import Client
 from lethe.console import progress
 
 
-def watch(client: Client, request: ErasureRequest) -> tuple[ErasureRequest, list[Job]]:
+def watch(
+    client: Client, request: ErasureRequest, alive: Callable[[], None] | None = None
+) -> tuple[ErasureRequest, list[Job]]:
     """Show the request's jobs until it is over; returns it and its jobs as they ended.
+
+    `alive` is called at each change and may raise when there is nobody left to wait for.
 
     Ctrl-C stops the watching alone: the service goes on.
     """
@@ -17,6 +23,8 @@ def watch(client: Client, request: ErasureRequest) -> tuple[ErasureRequest, list
         with progress(f"Job {job_id[-6:]}") as advance:
             for job in client.follow(job_id):
                 last[job_id] = job
+                if alive is not None:
+                    alive()
                 advance(1.0 if job.status == "succeeded" else job.progress.fraction, words(job))
     return client.wait(request), list(last.values())
 

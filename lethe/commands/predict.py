@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from core.errors import LetheError
 from lethe.console import AsJson, show, table
 
 
@@ -21,14 +20,9 @@ def predict(
     Example: `lethe predict digits seven.png`
     """
     from lethe.client import Client
-    from lethe.pictures import fit
 
     with Client() as client:
-        shape = (client.model(model).model_extra or {}).get("input_shape")
-        if not shape:
-            raise LetheError(f"the service does not say what pictures {model} takes")
-        inputs = [fit(path.read_bytes(), str(path), tuple(shape)) for path in images]
-        answer = client.predict(model, inputs)
+        answer = client.predict(model, images=[path.read_bytes() for path in images])
     rows = [
         (path, each.label, f"{each.probability:.3f}", answer.version)
         for path, each in zip(images, answer.predictions, strict=True)

@@ -1,0 +1,36 @@
+"""What the demo prints at its end: the table, and what was checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lethe.console import table
+
+_ROWS = (
+    ("accuracy on remaining samples", "remaining_accuracy", "share"),
+    ("accuracy on held-out samples", "heldout_accuracy", "share"),
+    ("accuracy on test samples", "test_accuracy", "share"),
+    ("erased samples: given their (planted) label", "erased_accuracy", "share"),
+    ("membership AUC, erased against held-out", "membership_auc", "plain"),
+    ("planted trigger works on test images", "trigger_success", "share"),
+    ("triggered images given their true label", "trigger_undone", "share"),
+    ("seconds", "seconds", "seconds"),
+)
+
+
+def print_measures(verification: dict[str, Any]) -> None:
+    """Before, after and exact retraining side by side, as the job measured them."""
+    measures: dict[str, dict[str, Any] | None] = verification.get("measures") or {}
+    columns = [measures.get(name) or {} for name in ("before", "after", "retrained")]
+    rows = [
+        (what, *(_cell(column.get(key), kind) for column in columns)) for what, key, kind in _ROWS
+    ]
+    table(("", "before", "after forgetting", "exact retraining"), rows)
+
+
+def _cell(value: float | None, kind: str) -> str | None:
+    if value is None:
+        return None
+    if kind == "share":
+        return f"{value:.1%}"
+    return f"{value:.2f}" if kind == "seconds" else f"{value:.3f}"
