@@ -137,8 +137,8 @@ class Context:
         return to_samples(batch)
 
     def split(self, split: Split) -> Samples:
-        """A held-back or test split without what this job erases."""
-        batch = self.engine.backend.samples.load(self.dataset.id, split, exclude=self.erased.keys)
+        """A held-back or test split without what any open request names."""
+        batch = self.engine.backend.samples.load(self.dataset.id, split, exclude=self.pending_keys)
         return to_samples(batch)
 
     @cached_property

@@ -6,6 +6,7 @@ Every part can be run again: a worker that takes over finds less to do.
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,10 @@ from core.records import (
     Model,
     RequestSample,
     Subject,
+    Teacher,
     Version,
 )
+from core.samples import SPLIT_CODE
 from core.transitions import move
 from worker.context import Context
 
@@ -99,6 +102,8 @@ def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[
         datasets.deny(tx, "image", [identities.image(image.tobytes()) for image in batch.images])
     backend.samples.delete(name, keys.tolist())
     purge = backend.samples.purge(name)
+    if (batch.splits == SPLIT_CODE["reference"]).any():
+        _destroy_teachers(context, min(request.received_at for request in deletable))
     subjects |= {r.subject_id for r in deletable if r.subject_id is not None}
     _recount(context, subjects)
     return {
@@ -107,6 +112,29 @@ def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[
         "files_removed": purge.files,
         "bytes_removed": purge.bytes,
     }
+
+
+def _destroy_teachers(context: Context, received_at: datetime) -> None:
+    """Destroy every teacher of the data set that may have seen an erased reference.
+
+    Those made since the request came in left its samples out; a job that finds no teacher
+    makes one.
+    """
+    backend = context.engine.backend
+    query = (
+        select(Teacher)
+        .join(Model, Model.id == Teacher.model_id)
+        .where(Model.dataset_id == context.dataset.id, Teacher.created_at < received_at)
+    )
+    with backend.db.reading() as session:
+        stale = session.scalars(query).all()
+    for teacher in stale:  # the file first: a row without one is mended, not the reverse
+        backend.checkpoints.destroy(teacher.digest)
+    with backend.db.transaction() as tx:
+        holding.check(tx, context.held)
+        for teacher in tx.session.scalars(query).all():
+            tx.session.delete(teacher)
+            tx.record("model", teacher.model_id, "teacher destroyed", digest=teacher.digest)
 
 
 def _recount(context: Context, subjects: set[int]) -> None:

@@ -1,0 +1,77 @@
+"""A small trained model on the bundled digits, copied afresh for each test.
+
+trained    once a run: a home with data set and model "digits", a trigger planted on 40 samples
+engine     an Engine on a copy of it; wake-ups go nowhere, tests claim by hand
+erase      posts a request for a subject and runs its job to the end
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from core import migrate
+from core.backend import Backend, open_backend
+from core.datasets import Importer
+from core.records import ErasureRequest, Job
+from core.requests import NewRequest, submit
+from core.settings import Settings
+from lethe.sources import Planting, Subjected, open_source
+from tests.conftest import SECRET
+from worker import tasks
+from worker.engine import Engine
+from worker.train import first_training
+
+Erase = Callable[[str], tuple[Job, ErasureRequest]]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("trained") / "home"
+    home.mkdir()
+    torch.set_num_threads(1)
+    backend = open_backend(Settings(home=home, secret=SECRET), send=lambda _: None)
+    migrate.upgrade(backend.db)
+    rows = open_source("digits")
+    planting = Planting("source=1,target=2,share=0.04", rows)
+    source = Subjected(rows, samples_per_subject=10, subjects=None, planting=planting)
+    Importer(backend.db, backend.samples, backend.identities).run(
+        "digits", source, planted=source.planted
+    )
+    first_training(backend, "digits", "digits", epochs=25, device="cpu")
+    backend.close()
+    return home
+
+
+@pytest.fixture
+def engine(trained: Path, tmp_path: Path) -> Iterator[Engine]:
+    home = tmp_path / "home"
+    shutil.copytree(trained, home)
+    settings = Settings(home=home, secret=SECRET, lease_seconds=5, replica_lease_seconds=2)
+    backend = open_backend(settings, send=lambda _: None)
+    yield Engine(backend, "cpu")
+    backend.close()
+
+
+def backend_of(engine: Engine) -> Backend:
+    return engine.backend
+
+
+@pytest.fixture
+def erase(engine: Engine) -> Erase:
+    def run(subject: str) -> tuple[Job, ErasureRequest]:
+        wanted = NewRequest(model="digits", subject_id=subject)
+        submitted = submit(engine.backend, wanted, key_id=None)
+        assert tasks.work(engine, "by hand") == submitted.job_ids[0]
+        return look(engine, submitted.job_ids[0], submitted.request.id)
+
+    return run
+
+
+def look(engine: Engine, job_id: str, request_id: str) -> tuple[Job, ErasureRequest]:
+    with engine.backend.db.reading() as session:
+        return session.get_one(Job, job_id), session.get_one(ErasureRequest, request_id)
