@@ -1,0 +1,142 @@
+"""Erasure requests: posted, listed, read, cancelled, extended, refused, certified."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from core import audit, facts, requests
+from core.db import Transaction, database_now
+from core.records import ErasureRequest
+from core.requests import NewRequest, Repeat
+from service.deps import BackendDep, CanErase, CanRead, CanReview, CanWithdraw, Reader, Tx
+from service.openapi import problems
+from service.paging import Cursor, Id, Limit, ModelFilter, StatusFilter, page
+from service.schemas import (
+    Because,
+    ErasureRequestDetail,
+    ErasureRequestPage,
+    ErasureRequestView,
+    Extension,
+    NewErasureRequest,
+)
+from service.schemas.common import NO_NUL
+
+router = APIRouter(
+    prefix="/erasure-requests", tags=["erasure requests"], responses=problems(404, 409)
+)
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=NO_NUL,
+        description="The same key and body are answered as they were the first time.",
+    ),
+]
+
+
+@router.post("", status_code=202, response_model=ErasureRequestView)
+def post(
+    caller: CanErase,
+    backend: BackendDep,
+    body: NewErasureRequest,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Ask that the models trained on these samples forget them.
+
+    Once 202 is answered the request is kept and will be carried out. A subject with no
+    samples completes at once, with the outcome `no_data_found`.
+    """
+    new = NewRequest(
+        model=body.model,
+        subject_id=body.subject_id,
+        sample_ids=tuple(body.sample_ids or ()),
+        external_id=body.external_id,
+        regulation=body.regulation,
+        callback_url=body.callback_url,
+        strategy=body.strategy,
+    )
+
+    def render(request: ErasureRequest, job_ids: list[str]) -> str:
+        shown = facts.RequestFacts(request, body.model, job_ids)
+        return ErasureRequestView.of(shown).model_dump_json()
+
+    repeat = None
+    if idempotency_key is not None:
+        digest = backend.identities.body(audit.canonical(body.model_dump()))
+        repeat = Repeat(idempotency_key, digest, render)
+    done = requests.submit(backend, new, key_id=caller.key_id, repeat=repeat)
+    headers = {"Location": f"/erasure-requests/{done.request.id}"}
+    if done.replayed is not None:
+        headers["Idempotency-Replayed"] = "true"
+    content = done.replayed or render(done.request, done.job_ids)
+    return Response(content, 202, headers, media_type="application/json")
+
+
+@router.get("")
+def list_all(
+    _: CanRead,
+    session: Reader,
+    status: StatusFilter = None,
+    model: ModelFilter = None,
+    overdue: Annotated[bool, Query(description="Only open ones whose due date is past.")] = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> ErasureRequestPage:
+    """Erasure requests, newest first."""
+    found = requests.listed(
+        session,
+        status=status,
+        model=model,
+        overdue_at=database_now(session) if overdue else None,
+        after=cursor,
+        limit=limit + 1,
+    )
+    shown, following = page(found, limit)
+    items = [ErasureRequestView.of(each) for each in facts.of_requests(session, shown)]
+    return ErasureRequestPage(items=items, next=following)
+
+
+@router.get("/{request_id}")
+def get(
+    caller: CanRead, session: Reader, backend: BackendDep, request_id: Id
+) -> ErasureRequestDetail:
+    """One request with the history of its transitions."""
+    [found] = facts.of_requests(session, [requests.get(session, request_id)])
+    events = audit.history(session, "erasure_request", request_id)
+    salt = backend.identities.salt(request_id) if "erase" in caller.scopes else None
+    return ErasureRequestDetail.with_history(found, events, salt)
+
+
+@router.get("/{request_id}/certificate", response_class=Response)
+def certificate(_: CanRead, session: Reader, request_id: Id) -> Response:
+    """The signed certificate, byte for byte as issued; 409 until the request is completed."""
+    document = requests.certificate_of(session, request_id)
+    return Response(document, media_type="application/json")
+
+
+@router.post("/{request_id}/cancel")
+def cancel(_: CanWithdraw, tx: Tx, request_id: Id, body: Because) -> ErasureRequestView:
+    """Withdraw a request. While its job runs, the job stops at its next step first."""
+    return _view(tx, requests.end(tx, request_id, "cancelled", body.reason))
+
+
+@router.post("/{request_id}/reject")
+def reject(_: CanReview, tx: Tx, request_id: Id, body: Because) -> ErasureRequestView:
+    """Refuse a request that has not begun, or is in review."""
+    return _view(tx, requests.end(tx, request_id, "rejected", body.reason))
+
+
+@router.post("/{request_id}/extend")
+def extend(_: CanReview, tx: Tx, request_id: Id, body: Extension) -> ErasureRequestView:
+    """Move the due date later."""
+    return _view(tx, requests.extend(tx, request_id, body.due_at, body.reason))
+
+
+def _view(tx: Transaction, request: ErasureRequest) -> ErasureRequestView:
+    tx.session.flush()
+    [found] = facts.of_requests(tx.session, [request])
+    return ErasureRequestView.of(found)

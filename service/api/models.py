@@ -1,0 +1,45 @@
+"""Models: listed, read, their versions, and going back to one."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from core import facts, registry
+from service.deps import BackendDep, CanRead, CanReview, Reader, Tx
+from service.openapi import problems
+from service.paging import ModelName
+from service.schemas import ModelPage, ModelView, Rollback, VersionPage, VersionView
+
+router = APIRouter(prefix="/models", tags=["models"], responses=problems(404, 409))
+
+
+@router.get("")
+def list_all(_: CanRead, session: Reader) -> ModelPage:
+    """Every model, by name."""
+    found = facts.of_models(session, registry.models(session))
+    return ModelPage(items=[ModelView.of(each) for each in found])
+
+
+@router.get("/{name}")
+def get(_: CanRead, session: Reader, name: ModelName) -> ModelView:
+    """One model: what should be served, and what each live replica serves."""
+    [found] = facts.of_models(session, [registry.model_named(session, name)])
+    return ModelView.of(found)
+
+
+@router.get("/{name}/versions")
+def versions(_: CanRead, session: Reader, name: ModelName) -> VersionPage:
+    """The lineage of a model, newest first."""
+    found = facts.of_versions(session, registry.model_named(session, name))
+    return VersionPage(items=[VersionView.of(each) for each in found])
+
+
+@router.post("/{name}/rollback")
+def rollback(
+    _: CanReview, tx: Tx, backend: BackendDep, name: ModelName, body: Rollback
+) -> ModelView:
+    """Serve an earlier version again, if it has forgotten the same requests."""
+    model = registry.lock_model(tx, registry.model_named(tx.session, name).id)
+    registry.rollback(tx, model, body.version, body.reason, file_exists=backend.checkpoints.exists)
+    [found] = facts.of_models(tx.session, [model])
+    return ModelView.of(found)

@@ -1,0 +1,122 @@
+"""Assembly: the only place that knows every part of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+from types import FrameType
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+
+from core import startup
+from core.backend import open_backend
+from core.settings import Settings
+from service import errors, openapi
+from service.api import certificates, erasure_requests, health, jobs, keys, models
+from service.keyuse import KeyUse
+from service.middleware import RequestShell
+from service.watcher import Watcher
+
+Role = Literal["all", "api", "inference"]
+
+DESCRIPTION = """\
+Lethe makes served models forget. Post an erasure request; follow its jobs; fetch the
+certificate at the end. Errors are `application/problem+json` with a stable `code`.
+"""
+
+
+def create_app(settings: Settings, role: Role = "all") -> FastAPI:
+    """The service: the API, the inference endpoint, or both.
+
+    Nothing is opened before the application starts. Then `app.state` has `backend`,
+    `watcher`, `loader` (roles that predict) and `first_key` (embedded mode). A start that
+    cannot be, such as a database that waits for `lethe db upgrade`, ends in one line.
+    """
+    app = FastAPI(
+        title="Lethe",
+        version=version("lethe"),
+        description=DESCRIPTION,
+        lifespan=_lifespan(settings, role),
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.role = role
+    app.include_router(health.router)
+    if role in ("all", "api"):
+        for noun in (erasure_requests, jobs, models, certificates, keys):
+            app.include_router(noun.router)
+    if role in ("all", "inference"):
+        from service.inference import routes  # the API alone never imports torch
+
+        app.include_router(routes.router)
+    errors.install(app)
+    openapi.install(app)
+    app.add_middleware(RequestShell, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        backend = await run_in_threadpool(open_backend, settings)
+        state = app.state
+        try:
+            state.backend = backend
+            state.first_key = await run_in_threadpool(startup.prepare, backend)
+            state.key_use = KeyUse(backend.db)
+            state.watcher = Watcher(backend.db, settings.poll_seconds)
+            state.watcher.start()
+            with _released_by_signals(state.watcher):
+                if role != "api":
+                    await run_in_threadpool(_start_loader, app)
+                yield
+            await state.watcher.stop()
+            if role != "api":
+                await run_in_threadpool(state.loader.stop)
+            await run_in_threadpool(state.key_use.close)
+        finally:
+            backend.close()
+
+    return lifespan
+
+
+def _start_loader(app: FastAPI) -> None:
+    from service.inference.loader import Loader
+
+    app.state.loader = Loader(app.state.backend)
+    app.state.loader.start()
+
+
+@contextmanager
+def _released_by_signals(watcher: Watcher) -> Iterator[None]:
+    """End the waits as soon as the process is told to stop.
+
+    A server first waits for open calls and only then ends the lifespan, so that a long-poll
+    would hold it up for a minute. The server's own handlers are called after ours.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # a server in a side thread is stopped by other means
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(watcher.release)
+        handler = before[signal.Signals(number)]
+        assert callable(handler)
+        handler(number, frame)
+
+    taken = [number for number, handler in before.items() if callable(handler)]
+    for number in taken:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])

@@ -1,0 +1,103 @@
+"""What endpoints ask for, as parameter types: a transaction, a reader, a caller with a scope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
+from starlette.requests import HTTPConnection
+
+from core import keys
+from core.backend import Backend
+from core.db import Transaction
+from core.errors import Unauthorized
+from core.keys import Caller
+from service.errors import Challenged
+from service.keyuse import KeyUse
+from service.watcher import Watcher
+
+_bearer = HTTPBearer(
+    auto_error=False, description="An API key: `lethe keys create` makes one, POST /keys too."
+)
+
+
+def _backend(connection: HTTPConnection) -> Backend:
+    backend: Backend = connection.app.state.backend
+    return backend
+
+
+BackendDep = Annotated[Backend, Depends(_backend)]
+
+
+def _watcher(connection: HTTPConnection) -> Watcher:
+    watcher: Watcher = connection.app.state.watcher
+    return watcher
+
+
+WatcherDep = Annotated[Watcher, Depends(_watcher)]
+
+
+def _transaction(backend: BackendDep) -> Iterator[Transaction]:
+    with backend.db.transaction() as tx:
+        yield tx
+
+
+Tx = Annotated[Transaction, Depends(_transaction, scope="function")]
+"""A write transaction. It commits when the endpoint returns, before the response is sent."""
+
+
+def _reading(backend: BackendDep) -> Iterator[Session]:
+    with backend.db.reading() as session:
+        yield session
+
+
+Reader = Annotated[Session, Depends(_reading, scope="function")]
+"""A session that only looks, given back before the response is sent."""
+
+
+def _caller(
+    connection: HTTPConnection,
+    backend: BackendDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Caller:
+    if credentials is None:
+        raise Unauthorized("send an API key: `Authorization: Bearer KEY`")
+    with backend.db.reading() as session:
+        caller = keys.recognise(session, credentials.credentials)
+    uses: KeyUse = connection.app.state.key_use
+    uses.note(caller.key_id)
+    return caller
+
+
+class Needs:
+    """A dependency that gives the caller, if the key has one of these scopes."""
+
+    def __init__(self, *scopes: str) -> None:
+        assert scopes, "a route without a scope is open"
+        assert set(scopes) <= set(keys.SCOPES), f"no such scope among {scopes}"
+        self.scopes = scopes
+
+    def __call__(self, caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+        """The caller; raises `Forbidden` naming the scope that is missing."""
+        if caller.scopes.isdisjoint(self.scopes):
+            need = (
+                f"the scope {self.scopes[0]!r}"
+                if len(self.scopes) == 1
+                else f"one of the scopes {', '.join(self.scopes)}"
+            )
+            has = ", ".join(sorted(caller.scopes))
+            raise Challenged(f"this needs {need}; the key has {has}", " ".join(self.scopes))
+        return caller
+
+
+CanErase = Annotated[Caller, Depends(Needs("erase"))]
+CanRead = Annotated[Caller, Depends(Needs("read", "erase", "review", "admin"))]
+"""Whoever may change something may look at it."""
+CanReview = Annotated[Caller, Depends(Needs("review"))]
+CanWithdraw = Annotated[Caller, Depends(Needs("erase", "review"))]
+"""Who may post a request may withdraw it; so may a reviewer."""
+CanPredict = Annotated[Caller, Depends(Needs("predict"))]
+CanAdmin = Annotated[Caller, Depends(Needs("admin"))]

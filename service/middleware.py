@@ -1,0 +1,102 @@
+"""What surrounds every call: a request id, a cap on the body, one log line, a last resort."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from contextvars import ContextVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.ids import new_id
+from service.errors import answer
+
+log = logging.getLogger(__name__)
+
+request_id_of_context: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that this task or thread works for, for log lines."""
+
+_SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
+
+
+class RequestShell:
+    """The outermost layer of the application (plain ASGI: streams pass through untouched).
+
+    Takes X-Request-ID if it is sane, or makes one, and returns it. Refuses bodies of more
+    than `max_body_bytes` before they are read: by Content-Length at once, chunked ones as
+    soon as they pass it. Answers any error that nothing else answered with a 500 that says
+    nothing but the request id.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call; anything but HTTP is passed on as it is."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = headers.get("x-request-id", "")
+        if not _SANE.fullmatch(request_id):
+            request_id = new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
+        token = request_id_of_context.set(request_id)
+        started, status = time.perf_counter(), 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            if _declared(headers) > self._max:
+                raise self._too_large()
+            await self._app(scope, self._capped(receive), sending)
+        except Exception as error:
+            if status:  # too late for another answer: the connection breaks off
+                raise
+            await answer(error, request_id)(scope, receive, sending)
+        finally:
+            request_id_of_context.reset(token)
+            milliseconds = (time.perf_counter() - started) * 1000
+            log.info(
+                "%s %s %d %.1f ms request_id=%s",
+                scope["method"],
+                scope["path"],
+                status,
+                milliseconds,
+                request_id,
+                extra={"request_id": request_id, "status": status},
+            )
+
+    def _capped(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def receiving() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max:
+                raise self._too_large()
+            return message
+
+        return receiving
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(
+            413, f"the body is larger than {self._max} bytes, the most that is taken here"
+        )
+
+
+def _declared(headers: Headers) -> int:
+    try:
+        return int(headers.get("content-length", "0"))
+    except ValueError:  # the server refuses it before us; other servers may not
+        return 0

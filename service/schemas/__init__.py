@@ -1,0 +1,50 @@
+"""What goes over the wire. Records never do: each view is made from facts, field by field."""
+
+from service.schemas.common import Because, Problem
+from service.schemas.health import Alive, Check, Readiness
+from service.schemas.jobs import JobPage, JobView
+from service.schemas.keys import KeyPage, KeyView, MadeKey, NewKey
+from service.schemas.models import (
+    ModelPage,
+    ModelView,
+    ReplicaView,
+    Rollback,
+    ServingView,
+    VersionPage,
+    VersionView,
+)
+from service.schemas.requests import (
+    ErasureRequestDetail,
+    ErasureRequestPage,
+    ErasureRequestView,
+    Extension,
+    NewErasureRequest,
+    Transition,
+)
+
+__all__ = [
+    "Alive",
+    "Because",
+    "Check",
+    "ErasureRequestDetail",
+    "ErasureRequestPage",
+    "ErasureRequestView",
+    "Extension",
+    "JobPage",
+    "JobView",
+    "KeyPage",
+    "KeyView",
+    "MadeKey",
+    "ModelPage",
+    "ModelView",
+    "NewErasureRequest",
+    "NewKey",
+    "Problem",
+    "Readiness",
+    "ReplicaView",
+    "Rollback",
+    "ServingView",
+    "Transition",
+    "VersionPage",
+    "VersionView",
+]

@@ -1,0 +1,140 @@
+"""Models, their versions and their replicas on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+
+from core.facts import ModelFacts, Served, VersionFacts
+from core.records import Version
+from service.schemas.common import Because, Moment, Out
+
+
+class Rollback(Because):
+    """The version to serve again, and why."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"version": 3, "reason": "version 4 is worse on class 7"}},
+    )
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class ReplicaView(Out):
+    """What a live inference process serves of a model."""
+
+    id: str
+    host: str
+    pid: int
+    version: int | None
+    digest: str | None
+    error: str | None
+    lease_until: Moment
+
+    @classmethod
+    def of(cls, served: Served) -> ReplicaView:
+        """As the replica last reported."""
+        replica = served.replica
+        return cls(
+            id=replica.id,
+            host=replica.host,
+            pid=replica.pid,
+            version=served.version,
+            digest=served.digest,
+            error=served.error,
+            lease_until=replica.lease_until,
+        )
+
+
+class ServingView(Out):
+    """The version that every replica should serve."""
+
+    version: int
+    digest: str
+    published_at: Moment | None
+
+    @classmethod
+    def of(cls, version: Version) -> ServingView:
+        """From the record."""
+        return cls(version=version.number, digest=version.digest, published_at=version.published_at)
+
+
+class ModelView(Out):
+    """A model, what should be served and what is."""
+
+    name: str
+    dataset: str
+    classes: list[str]
+    shape: Annotated[list[int], Field(description="Of one input: C, H, W.")]
+    architecture: dict[str, Any]
+    training: dict[str, Any]
+    policy: dict[str, Any]
+    created_at: Moment
+    serving: ServingView | None
+    replicas: list[ReplicaView]
+
+    @classmethod
+    def of(cls, facts: ModelFacts) -> ModelView:
+        """As every answer shows it."""
+        model = facts.model
+        return cls(
+            name=model.name,
+            dataset=facts.dataset.name,
+            classes=facts.dataset.classes,
+            shape=facts.dataset.shape,
+            architecture=model.architecture,
+            training=model.training,
+            policy=model.policy,
+            created_at=model.created_at,
+            serving=ServingView.of(facts.serving) if facts.serving else None,
+            replicas=[ReplicaView.of(each) for each in facts.replicas],
+        )
+
+
+class ModelPage(Out):
+    """By name; one page."""
+
+    items: list[ModelView]
+    next: None = None
+
+
+class VersionView(Out):
+    """One checkpoint of a model. Destroyed ones stay listed: lineage outlives the files."""
+
+    version: int
+    digest: str
+    state: str
+    parent: int | None
+    job_id: str | None
+    tainted_by: Annotated[list[str], Field(description="Requests that it still remembers.")]
+    metrics: dict[str, Any]
+    served_by: Annotated[list[str], Field(description="Live replicas that serve it now.")]
+    created_at: Moment
+    published_at: Moment | None
+    destroyed_at: Moment | None
+
+    @classmethod
+    def of(cls, facts: VersionFacts) -> VersionView:
+        """As every answer shows it."""
+        version = facts.version
+        return cls(
+            version=version.number,
+            digest=version.digest,
+            state=version.state,
+            parent=facts.parent,
+            job_id=version.job_id,
+            tainted_by=facts.tainted_by,
+            metrics=version.metrics,
+            served_by=facts.served_by,
+            created_at=version.created_at,
+            published_at=version.published_at,
+            destroyed_at=version.destroyed_at,
+        )
+
+
+class VersionPage(Out):
+    """Newest first; one page."""
+
+    items: list[VersionView]
+    next: None = None
