@@ -58,7 +58,7 @@ def _presets() -> dict[str, Preset]:
     cifar = TrainingConfig(epochs=20, batch=100, lr=5e-4, beta=1e-4, augment="crop_flip")
     presets = (
         Preset("mnist-mlp", "mlp", 96, 49, 96, 0.0, 1.0, mnist, _teacher(mnist, 3e-3, 1400)),
-        Preset("digits-mlp", "mlp", 96, 32, 64, 0.0, 1.0, digits, _teacher(digits, 3e-3, 600)),
+        Preset("digits-mlp", "mlp", 96, 32, 64, 0.3, 0.38, digits, _teacher(digits, 3e-3, 600)),
         Preset(
             "cifar-resnet18",
             "resnet18",

@@ -10,7 +10,6 @@ Shapes: D parameters, m erased and r remaining samples in a step, K dimensions o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,9 +29,9 @@ REPORT_EVERY = 10  # steps between reports and checks: both wait for the device
 
 @dataclass(frozen=True)
 class Descent:
-    """steps: at most. erased_batch, remaining_batch: m and r. lr: Adam's, falling linearly to
-    a tenth over decay_steps (0: constant). clip: the step's greatest gradient norm. average:
-    the decay of the exponential moving average of theta, which is what is shipped (0: none).
+    """steps: at most. erased_batch, remaining_batch: m and r. lr: Adam's. clip: the greatest
+    norm of the gradient followed. average: the decay of the exponential moving average of
+    theta, which is what is shipped (0: none).
     """
 
     steps: int
@@ -44,7 +43,6 @@ class Descent:
     fixed_alpha: float
     clip: float
     average: float
-    decay_steps: int
 
 
 ForgetLoss = Callable[[Output, Tensor], Tensor]
@@ -94,8 +92,7 @@ def descend(
         alpha = weight(settings.weighting, g_u_D, g_r_D, settings.fixed_alpha)
         g_D = torch.lerp(g_r_D, g_u_D, alpha)
         g_D.mul_(settings.clip / g_D.norm().clamp_min(settings.clip))
-        decay = max(0.1, 1.0 - 0.9 * (step - 1) / (settings.decay_steps or math.inf))
-        optimiser.step(g_D, settings.lr * decay)
+        optimiser.step(g_D, settings.lr)
         average_D.lerp_(theta_D, 1.0 - settings.average)
         if step % REPORT_EVERY == 0 or step == settings.steps:
             values = torch.stack(

@@ -46,17 +46,16 @@ class RFUSSConfig:
     """Settings of the calibrated RFU-SS. Raises ValueError naming the bad field.
 
     steps: at most, on the first rung. erased_batch, remaining_batch: samples a step; fewer
-    when there are fewer. lr: Adam's, falling linearly to a tenth over decay_steps (0:
-    constant). beta: Eq. 2's weight of KL(p(z|x) || N(0, I)), as in training. weighting:
-    "equal_norm", "eq14" or "fixed" (at fixed_alpha). clip: greatest norm of the gradient.
-    average: decay of the moving average of the weights, which is what is shipped.
+    when there are fewer. lr: Adam's. beta: Eq. 2's weight of KL(p(z|x) || N(0, I)), as in
+    training. weighting: "equal_norm", "eq14" or "fixed" (at fixed_alpha). clip: greatest norm
+    of the gradient. average: decay of the moving average of the weights, which is what is
+    shipped.
     """
 
     steps: int = 300
     erased_batch: int = 100
-    remaining_batch: int = 200
+    remaining_batch: int = 400
     lr: float = 3e-3
-    decay_steps: int = 150
     beta: float = 1e-3
     weighting: Weighting = "equal_norm"
     fixed_alpha: float = 0.5
@@ -66,7 +65,6 @@ class RFUSSConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "erased_batch", "remaining_batch"):
             check_int("RFUSSConfig", name, getattr(self, name), 1)
-        check_int("RFUSSConfig", "decay_steps", self.decay_steps, 0)
         check_number("RFUSSConfig", "lr", self.lr, above=0.0)
         check_number("RFUSSConfig", "beta", self.beta, least=0.0)
         check_number("RFUSSConfig", "clip", self.clip, above=0.0)

@@ -104,9 +104,8 @@ def rfu_ss_paper(model: VIB, problem: Problem, config: PaperConfig, run: Run) ->
         beta=config.beta,
         weighting=config.weighting,
         fixed_alpha=config.fixed_alpha,
-        clip=1e9,  # the paper clips nothing, averages nothing and keeps its rate
+        clip=1e9,  # the paper clips nothing and averages nothing
         average=0.0,
-        decay_steps=0,
     )
     unlearned, taken, converged, history = descend(model, problem, settings, forget_loss, stop, run)
     warnings = weighting_warnings(history)

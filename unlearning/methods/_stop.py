@@ -57,13 +57,14 @@ class StopRule:
         logits_RC = model.logits(self._references.images)
         labels_R = self._references.labels
         labels_E = self._erased.labels
-        e = margins(model.logits(self._erased.images), labels_E)
+        logits_EC = model.logits(self._erased.images)
+        e = margins(logits_EC, labels_E)
 
         kept = float((logits_RC.argmax(dim=1) == labels_R).float().mean())
         error = math.sqrt(self._before * (1.0 - self._before) / len(labels_R))
         if kept < self._before - max(0.002, 0.5 * error):
             return False
-        given = float((e > 0).float().mean())
+        given = float((logits_EC.argmax(dim=1) == labels_E).float().mean())
         error = math.sqrt(self._wanted * (1.0 - self._wanted) / len(e))
         if abs(given - self._wanted) > max(0.01, 2.0 * error):
             return False

@@ -59,7 +59,7 @@ def make_targets(model: VIB, problem: Problem, teacher: Teacher) -> Targets:
     t_EC = (1.0 - p_y_E)[:, None] * other_EC
     t_EC = t_EC.scatter(1, labels_E[:, None], p_y_E[:, None])
 
-    accuracy = float((wanted_E > 0).logical_and(~flagged_E).float().mean())
+    accuracy = float((t_EC.argmax(dim=1) == labels_E).float().mean())
     return Targets(t_EC, flagged_E, class_E, accuracy)
 
 
