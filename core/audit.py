@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.db import Transaction
@@ -50,11 +50,16 @@ def chain(tx: Transaction) -> None:
     """
     if not tx.events:
         return
-    head = tx.session.scalars(select(AuditHead).with_for_update()).one_or_none()
-    if head is None:
-        head = AuditHead(id=1, seq=0, hash=GENESIS)
-        tx.session.add(head)
-        tx.session.flush()
+    head = _locked_head(tx.session)
+    if head is None:  # the very first event: of two first writers one makes the row
+        tx.session.execute(
+            text(
+                "INSERT INTO audit_head (id, seq, hash) VALUES (1, 0, :hash) ON CONFLICT DO NOTHING"
+            ),
+            {"hash": GENESIS},
+        )
+        head = _locked_head(tx.session)
+        assert head is not None
     for pending in tx.events:
         seq = head.seq + 1
         digest = event_hash(
@@ -76,6 +81,12 @@ def chain(tx: Transaction) -> None:
     tx.session.flush()
 
 
+def _locked_head(session: Session) -> AuditHead | None:
+    # Fresh: a certificate may have read the head earlier in this transaction, unlocked.
+    query = select(AuditHead).with_for_update().execution_options(populate_existing=True)
+    return session.scalars(query).one_or_none()
+
+
 @dataclass(frozen=True)
 class ChainReport:
     """What a walk over the chain found; `broken_at` is the first bad sequence number."""
@@ -87,7 +98,11 @@ class ChainReport:
 
 
 def verify_chain(session: Session) -> ChainReport:
-    """Recompute every hash from the first event on and name the first break."""
+    """Recompute every hash from the first event on and name the first break.
+
+    The session must see one moment throughout, as those of `Database.reading()` do: else
+    events that are appended meanwhile would look like missing ones.
+    """
     previous, count = GENESIS, 0
     rows = session.scalars(select(AuditEvent).order_by(AuditEvent.seq)).yield_per(1000)
     for row in rows:

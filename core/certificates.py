@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -78,7 +78,7 @@ def _new_key() -> bytes:
 def _load(pem: bytes, path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise SettingsError(
@@ -100,31 +100,47 @@ def verify(text: str | bytes, public_pem: str) -> dict[str, Any]:
     Raises `Invalid` naming what is wrong: no JSON, not a certificate, another key, changed.
     """
     try:
-        whole = json.loads(text)
-    except ValueError:
+        whole = json.loads(text, object_pairs_hook=_once)
+    except _DuplicateKey as error:
+        raise Invalid(f"this is not a certificate: {error} is said twice") from None
+    except (ValueError, RecursionError):
         raise Invalid("this is not JSON, so not a certificate") from None
     try:
         document, signature = whole["certificate"], whole["signature"]
         value = base64.b64decode(signature["value"], validate=True)
         algorithm, signed_by = signature["algorithm"], signature["key_id"]
+        signed = canonical(document)
     except (KeyError, TypeError, ValueError):
         raise Invalid("this JSON is not a certificate: it lacks a part or garbles one") from None
+    if whole.keys() != {"certificate", "signature"} or not isinstance(document, dict):
+        raise Invalid("this JSON is not a certificate: it says things that nobody signed")
     if algorithm != "Ed25519":
         raise Invalid(f"signature algorithm {algorithm!r} is not Ed25519")
     try:
         key = serialization.load_pem_public_key(public_pem.encode())
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PublicKey):
         raise Invalid("the key given is not an Ed25519 public key in PEM")
     if key_id(key) != signed_by:
         raise Invalid(f"signed by key {signed_by}, but the key given is {key_id(key)}")
     try:
-        key.verify(value, canonical(document))
+        key.verify(value, signed)
     except InvalidSignature:
         raise Invalid("the signature does not hold: the certificate was changed") from None
-    assert isinstance(document, dict)
     return document
+
+
+class _DuplicateKey(ValueError):
+    """The key that a JSON object holds twice: readers would differ on what it says."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _DuplicateKey(next(repr(name) for name in names if names.count(name) > 1))
+    return found
 
 
 def issue(

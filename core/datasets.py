@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.db import Database, Transaction
@@ -158,7 +159,9 @@ class Importer:
                     "lower --samples-per-subject or import more"
                 )
             with self._db.transaction() as tx:
-                ready = tx.session.get_one(Dataset, dataset.id)
+                ready = tx.session.get(Dataset, dataset.id)
+                if ready is None:
+                    raise _taken(name)  # another process took this import for a dead one
                 ready.state, ready.next_key = "ready", stream.next_key
                 tx.record("dataset", dataset.id, "imported", counts=dict(stream.counts))
         except BaseException:  # Ctrl-C too: half a data set is no data set
@@ -172,7 +175,7 @@ class Importer:
         with self._db.transaction() as tx:
             old = tx.session.scalars(select(Dataset).where(Dataset.name == name)).one_or_none()
             if old is not None and old.state == "ready":
-                raise Conflict(f"there is a data set {name!r} already; choose another name")
+                raise _taken(name)
         if old is not None:  # an import that was killed
             self._drop(old.id)
         with self._db.transaction() as tx:
@@ -188,6 +191,10 @@ class Importer:
                 created_at=tx.now,
             )
             tx.session.add(dataset)
+            try:
+                tx.session.flush()
+            except IntegrityError:  # another import took the name in the same moment
+                raise _taken(name) from None
         return dataset
 
     def _drop(self, dataset_id: str) -> None:
@@ -195,6 +202,10 @@ class Importer:
         with self._db.transaction() as tx:
             tx.session.execute(delete(Subject).where(Subject.dataset_id == dataset_id))
             tx.session.execute(delete(Dataset).where(Dataset.id == dataset_id))
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"there is a data set {name!r} already; choose another name")
 
 
 class _Stream:

@@ -22,9 +22,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
+
+from core.errors import Invalid
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +123,10 @@ def database_now(session: Session) -> datetime:
 class Database:
     """The engine and its two doors: `transaction()` to write, `reading()` to look.
 
+    Locks on rows are taken in one order, so that nobody waits in a circle: models (by id),
+    jobs (by id), erasure requests (by id), then the rest, the audit chain's head last.
+    A value that the database cannot hold is `Invalid`, at either door.
+
     Make one in each process, after a fork. `send` takes a job's id and wakes a worker;
     `chain` appends the audit events of a transaction to the chain, inside it.
     """
@@ -134,7 +141,8 @@ class Database:
         self.engine = _engine(url)
         self._write = sessionmaker(self.engine, expire_on_commit=False)
         self._read = sessionmaker(
-            self.engine.execution_options(lethe_reading=True), expire_on_commit=False
+            self.engine.execution_options(**_READING[self.engine.dialect.name]),
+            expire_on_commit=False,
         )
         self._chain = chain
         self._send = send
@@ -146,7 +154,7 @@ class Database:
         Wake-ups listed in it are sent after the commit. One that cannot be sent is logged
         and forgotten: `sweep` finds the row.
         """
-        with self._write() as session, session.begin():
+        with _storable(), self._write() as session, session.begin():
             tx = Transaction(session)
             yield tx
             session.flush()
@@ -156,8 +164,8 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that writes nothing and, on SQLite, waits for no writer."""
-        with self._read() as session:
+        """A session that writes nothing, waits for no writer, and sees one moment throughout."""
+        with _storable(), self._read() as session:
             yield session
 
     def wake(self, job_id: str) -> None:
@@ -172,6 +180,21 @@ class Database:
     def close(self) -> None:
         """Give every connection back."""
         self.engine.dispose()
+
+
+_READING: dict[str, dict[str, Any]] = {
+    "sqlite": {"lethe_reading": True},
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
+
+
+@contextmanager
+def _storable() -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:  # too long, or a NUL: PostgreSQL minds, SQLite does not
+        what = str(error.orig).partition("\n")[0]
+        raise Invalid(f"a value cannot be stored or looked for: {what}") from error
 
 
 def _engine(url: str) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from core import keys
 from core.db import Database
@@ -25,27 +25,26 @@ class FirstKey:
 def ensure(db: Database, settings: Settings) -> FirstKey:
     """The key in force; makes one when there is none, or when the file's is no longer good.
 
-    The file comes first and the record after it, so that processes which start together, and
-    one that starts after a crash in between, all end up with the same key.
+    The transaction lets one process at a time look and make (embedded means SQLite). The file
+    comes before the record: after a crash in between, the next start replaces the file.
     """
     path = settings.home / "api-key"
-    if path.is_file() and not _good(db, path):
+    with db.transaction() as tx:
+        text = _good(tx.session, path)
+        if text is not None:
+            return FirstKey(text, path, made=False)
         path.unlink(missing_ok=True)  # of another database, revoked, or damaged
-    made = not path.is_file()
-    text = made_once(path, lambda: keys.new_text().encode() + b"\n").decode().strip()
-    if made:
-        try:
-            with db.transaction() as tx:
-                keys.register(tx, text, "embedded", list(keys.SCOPES))
-        except IntegrityError:
-            made = False  # another process read the same file and was faster
-    return FirstKey(text, path, made)
+        text = made_once(path, lambda: keys.new_text().encode() + b"\n").decode().strip()
+        keys.register(tx, text, "embedded", list(keys.SCOPES))
+    return FirstKey(text, path, made=True)
 
 
-def _good(db: Database, path: Path) -> bool:
+def _good(session: Session, path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    text = path.read_text(errors="replace").strip()
     try:
-        with db.reading() as session:
-            keys.recognise(session, path.read_text(errors="replace").strip())
+        keys.recognise(session, text)
     except Unauthorized:
-        return False
-    return True
+        return None
+    return text

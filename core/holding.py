@@ -62,14 +62,14 @@ def _claim(tx: Transaction, owner: str, settings: Settings) -> Held | None:
     if job.state == "queued":
         started = job.started_at or tx.now
         move(tx, job, "running", started_at=started, **lease)
-        jobs.follow(tx, job, "in_progress")
+        jobs.follow(tx, job)
     else:
         # Only a lease that was lost counts as taken over; one handed back has no owner.
         lost = job.owner is not None
         takeovers = job.takeovers + lost
         if takeovers > settings.max_takeovers:
             give_to_person(tx, job, f"{takeovers} workers were lost while they ran this job")
-            return None
+            return _claim(tx, owner, settings)
         tx.session.execute(
             update(Job)
             .where(Job.id == job.id, Job.fence == job.fence)
@@ -132,7 +132,7 @@ def check(tx: Transaction, held: Held) -> Job:
 
 
 def advance(tx: Transaction, held: Held, to: str, **values: Any) -> Job:
-    """Move the held job on, with `values`, in the caller's transaction."""
+    """Move the held job on, with `values`, in the caller's transaction. Raises `LeaseLost`."""
     job = check(tx, held)
     move(tx, job, to, if_fence=held.fence, **values)
     return job
@@ -178,7 +178,7 @@ def _release(tx: Transaction, job: Job, reason: str, delay: float) -> None:
             not_before=later,
             progress=dict(jobs.NO_PROGRESS),
         )
-        jobs.follow(tx, job, "scheduled")
+        jobs.follow(tx, job)
     else:  # published: nothing may run before it for this model, so it stays held, by nobody
         job.owner = None
         job.lease_until = later
@@ -199,4 +199,4 @@ def give_to_person(tx: Transaction, job: Job, reason: str, **values: Any) -> Non
         lease_until=None,
         **values,
     )
-    jobs.follow(tx, job, "needs_review", reason)
+    jobs.follow(tx, job, reason)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core import registry
@@ -15,7 +16,7 @@ from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
 from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample
 from core.settings import Settings
-from core.states import JOB, JOB_HELD, REQUEST
+from core.states import JOB, JOB_HELD, REQUEST, REQUEST_OPEN
 from core.transitions import move
 
 NO_PROGRESS: dict[str, Any] = {
@@ -35,7 +36,8 @@ def enlist(
     """The job by which `model` will forget what `request` names. The model's row must be locked.
 
     It joins a job that is erasing these very samples already, or a queued one for the model
-    that still gathers (LETHE_BATCH_SECONDS), or gets its own.
+    that still gathers (LETHE_BATCH_SECONDS), or gets its own. The job's row is locked, so that
+    it neither ends nor is cancelled before the request belongs to it.
     """
     job = _covering(tx.session, model, request) or _gathering(tx, settings, model, strategy)
     if job is None:
@@ -80,7 +82,7 @@ def _new_job(
 
 
 def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | None:
-    """An unfinished job that erases a superset of what the request names."""
+    """An unfinished job, locked, that erases a superset of what the request names."""
     open_jobs = (
         select(Job)
         .join(JobRequest, JobRequest.job_id == Job.id)
@@ -91,13 +93,16 @@ def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | 
             Job.cancel_requested.is_(False),
         )
         .order_by(Job.id)
+        .limit(1)
+        .with_for_update(of=Job)
+        .execution_options(populate_existing=True)
     )
     if request.subject_id is not None:
         query = open_jobs.where(
             ErasureRequest.subject_id == request.subject_id,
             ErasureRequest.sample_count >= request.sample_count,
         )
-        return session.scalars(query.limit(1)).first()
+        return session.scalars(query).first()
     wanted = select(RequestSample.key).where(RequestSample.request_id == request.id)
     covered = (
         select(func.count())
@@ -105,7 +110,7 @@ def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | 
         .where(RequestSample.request_id == ErasureRequest.id, RequestSample.key.in_(wanted))
         .scalar_subquery()
     )
-    return session.scalars(open_jobs.where(covered == request.sample_count).limit(1)).first()
+    return session.scalars(open_jobs.where(covered == request.sample_count)).first()
 
 
 def _gathering(tx: Transaction, settings: Settings, model: Model, strategy: str) -> Job | None:
@@ -214,18 +219,23 @@ def ask_to_stop(tx: Transaction, job: Job) -> None:
 
 
 def retry(tx: Transaction, job_id: str) -> Job:
-    """Run a failed job, or one in review, again. A published one goes on where it stood."""
+    """Run a failed job, or one in review, again. A published one goes on where it stood.
+
+    Raises `Conflict` for a job in any other state, or when all its requests have ended.
+    """
     job = locked(tx, job_id)
     if job.state not in ("failed", "needs_review"):
         raise Conflict(
             f"job {job_id} is {job.state}; only a failed job, or one in review, is retried"
         )
+    if all(request.state not in REQUEST_OPEN for request in requests_of(tx.session, job_id)):
+        raise Conflict(f"the requests of job {job_id} have ended: there is nothing left to erase")
     _resume(tx, job, "destroying" if job.published_at else "queued", "retried")
     return job
 
 
 def approve(tx: Transaction, job_id: str, reason: str) -> Job:
-    """Publish the candidate of a job in review, as the reviewer decided."""
+    """Publish the candidate of a job in review, as the reviewer decided; raises `Conflict`."""
     job = locked(tx, job_id)
     if job.state != "needs_review" or job.candidate is None or job.published_at:
         raise Conflict(f"job {job_id} is {job.state} with no candidate that waits for a decision")
@@ -252,25 +262,44 @@ def reject(tx: Transaction, job_id: str, reason: str) -> Job:
 def _resume(tx: Transaction, job: Job, to: str, reason: str) -> None:
     JOB.check(job.id, job.state, to)
     held = to in JOB_HELD
-    if held and _model_held(tx.session, job):
-        raise Conflict(f"another job of the same model runs now; retry {job.id} after it")
     values: dict[str, Any] = {"attempts": 0, "takeovers": 0, "error": None, "not_before": tx.now}
     if held:  # a held state without a holder: the lease has run out, a worker takes it over
         values |= {"owner": None, "lease_until": tx.now - timedelta(seconds=1)}
     else:
         values |= {"candidate": None, "rung": 0, "cancel_requested": False}
-    move(tx, job, to, reason=reason, finished_at=None, **values)
-    follow(tx, job, "in_progress" if held else "scheduled")
+    try:
+        move(tx, job, to, reason=reason, finished_at=None, **values)
+    except IntegrityError:  # the index that lets one job a model be held
+        raise Conflict(f"another job of the same model runs now; retry {job.id} after it") from None
+    follow(tx, job)
     tx.wake(job.id)
 
 
-def _model_held(session: Session, job: Job) -> bool:
-    query = select(Job.id).where(Job.model_id == job.model_id, Job.state.in_(JOB_HELD))
-    return session.scalars(query).first() is not None
+def follow(tx: Transaction, job: Job, reason: str | None = None) -> None:
+    """Move the job's requests to where their jobs, taken together, have brought them.
 
-
-def follow(tx: Transaction, job: Job, to: str, reason: str | None = None) -> None:
-    """Move the job's requests along with it, where their state allows."""
-    for request in requests_of(tx.session, job.id):
+    In review while a person must decide on one of the jobs, else in progress while one is
+    held, else scheduled.
+    """
+    query = (
+        select(ErasureRequest)
+        .join(JobRequest, JobRequest.request_id == ErasureRequest.id)
+        .where(JobRequest.job_id == job.id)
+        .order_by(ErasureRequest.id)
+        .with_for_update(of=ErasureRequest)
+        .execution_options(populate_existing=True)
+    )
+    for request in tx.session.scalars(query).all():
+        states = set(
+            tx.session.scalars(
+                select(Job.state)
+                .join(JobRequest, JobRequest.job_id == Job.id)
+                .where(JobRequest.request_id == request.id)
+            )
+        )
+        if states & {"needs_review", "failed"}:
+            to = "needs_review"
+        else:
+            to = "in_progress" if states & set(JOB_HELD) else "scheduled"
         if request.state != to and to in REQUEST.moves[request.state]:
             move(tx, request, to, reason=reason)

@@ -38,8 +38,8 @@ def create(
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise Invalid(f"unknown scope {', '.join(unknown) or '(none)'}; use {', '.join(SCOPES)}")
-    if days is not None and days < 1:
-        raise Invalid("a key must be good for at least one day")
+    if days is not None and not 1 <= days <= 36_500:
+        raise Invalid("a key must be good for at least one day, and for 36500 at most")
     text = new_text()
     return register(tx, text, name, scopes, days=days), text
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Engine, text
 
 from core.db import Database
@@ -27,16 +30,27 @@ def _config() -> Config:
 def upgrade(db: Database, revision: str = "head") -> None:
     """Run the migrations that are missing. Two migrators wait for one another."""
     config = _config()
-    with db.engine.begin() as connection:
+    with _known_revision(), db.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
 
+@contextmanager
+def _known_revision() -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise SettingsError(
+            f"the database cannot be upgraded by this version of Lethe: {error}. "
+            "A newer version has been here; run that one"
+        ) from None
+
+
 def is_current(engine: Engine) -> bool:
     """Is the database at the newest revision?"""
-    with engine.connect() as connection:
+    with engine.connect().execution_options(lethe_reading=True) as connection:
         found = MigrationContext.configure(connection).get_current_revision()
     return found == ScriptDirectory.from_config(_config()).get_current_head()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.db import Transaction
@@ -54,14 +55,18 @@ def create_model(
         created_at=tx.now,
     )
     tx.session.add(model)
-    tx.session.flush()
+    try:
+        tx.session.flush()
+    except IntegrityError:  # another took it in the same moment
+        raise Conflict(f"there is a model {name!r} already; choose another name") from None
     tx.record("model", model.id, "created", dataset=dataset.id)
     return model
 
 
 def lock_model(tx: Transaction, model_id: str) -> Model:
     """The model's row, locked: taints and publications of one model take turns."""
-    return tx.session.scalars(select(Model).where(Model.id == model_id).with_for_update()).one()
+    query = select(Model).where(Model.id == model_id).with_for_update()
+    return tx.session.scalars(query.execution_options(populate_existing=True)).one()
 
 
 def serving(session: Session, model_id: str) -> Version | None:

@@ -290,16 +290,26 @@ def certificate_of(session: Session, request_id: str) -> str:
 
 
 def locked(tx: Transaction, request_id: str) -> ErasureRequest:
-    """The request's row, locked; raises `NotFound`."""
+    """The request's row, locked and fresh; raises `NotFound`. Its jobs are locked before it."""
     query = select(ErasureRequest).where(ErasureRequest.id == request_id).with_for_update()
-    request = tx.session.scalars(query).one_or_none()
+    request = tx.session.scalars(query.execution_options(populate_existing=True)).one_or_none()
     if request is None:
         raise NotFound(f"there is no erasure request {request_id}")
     return request
 
 
+def _locked_jobs(tx: Transaction, request_ids: list[str]) -> list[Job]:
+    """The jobs that carry these requests out, locked; their models are, so that none joins."""
+    query = select(Job.id, Job.model_id).join(JobRequest, JobRequest.job_id == Job.id)
+    found = tx.session.execute(query.where(JobRequest.request_id.in_(request_ids))).all()
+    for model_id in sorted({model_id for _, model_id in found}):
+        registry.lock_model(tx, model_id)
+    return [jobs.locked(tx, job_id) for job_id in sorted({job_id for job_id, _ in found})]
+
+
 def extend(tx: Transaction, request_id: str, due_at: datetime, reason: str) -> ErasureRequest:
     """Move the due date of an open request later, for a stated reason."""
+    carrying = _locked_jobs(tx, [request_id])
     request = locked(tx, request_id)
     if request.state not in REQUEST_OPEN:
         raise Conflict(f"erasure request {request_id} is {request.state}: nothing is due any more")
@@ -314,8 +324,8 @@ def extend(tx: Transaction, request_id: str, due_at: datetime, reason: str) -> E
         reason=reason,
     )
     request.due_at = due_at
-    for job_id in job_ids_of(tx.session, request.id):
-        jobs.reschedule(tx, job_id)
+    for job in carrying:
+        jobs.reschedule(tx, job.id)
     return request
 
 
@@ -337,24 +347,26 @@ def cancel_job(tx: Transaction, job_id: str, reason: str) -> Job:
     job = jobs.get(tx.session, job_id)
     if job.state in ("succeeded", "failed", "cancelled"):
         raise Conflict(f"job {job_id} is {job.state} already")
-    _end_all(tx, jobs.request_ids(tx.session, job_id), "cancelled", reason)
+    carried = jobs.request_ids(tx.session, job_id)
+    _end_all(tx, carried, "cancelled", reason)
+    if jobs.request_ids(tx.session, job_id) != carried:
+        raise Conflict(f"another request joined job {job_id} meanwhile; look again and retry")
     return jobs.locked(tx, job_id)
 
 
-def _end_all(
-    tx: Transaction, request_ids: list[str], to: str, reason: str
-) -> list[ErasureRequest]:
-    ending = {request_id: locked(tx, request_id) for request_id in request_ids}
+def _end_all(tx: Transaction, request_ids: list[str], to: str, reason: str) -> list[ErasureRequest]:
+    carrying = _locked_jobs(tx, request_ids)
+    ending = {request_id: locked(tx, request_id) for request_id in sorted(request_ids)}
     for request in ending.values():
         REQUEST.check(request.id, request.state, to)
-    job_ids = {each for request_id in ending for each in job_ids_of(tx.session, request_id)}
     stopping: set[str] = set()
-    for job in (jobs.locked(tx, job_id) for job_id in sorted(job_ids)):
+    for job in carrying:
         carried = set(jobs.request_ids(tx.session, job.id))
         alone = carried <= ending.keys()
-        waiting = job.state in ("queued", "needs_review") and job.published_at is None
+        waiting = job.state in ("queued", "needs_review", "failed") and job.published_at is None
         if waiting and alone:
-            move(tx, job, "cancelled", reason=reason, finished_at=tx.now)
+            if job.state != "failed":  # failed is an end already
+                move(tx, job, "cancelled", reason=reason, finished_at=tx.now)
         elif waiting:
             tx.session.execute(
                 delete(JobRequest).where(
@@ -365,7 +377,7 @@ def _end_all(
         elif job.state in ("running", "verifying") and alone:
             jobs.ask_to_stop(tx, job)
             stopping |= carried
-        elif job.state not in ("cancelled", "failed"):
+        elif job.state != "cancelled":
             raise Conflict(
                 f"job {job.id} is {job.state}"
                 + ("" if alone else " for several requests")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db import Base
@@ -60,7 +60,8 @@ class AuditEvent(Base):
     noun: Mapped[str] = mapped_column(String(30))
     noun_id: Mapped[str] = mapped_column(String(40))
     event: Mapped[str] = mapped_column(String(50))
-    data: Mapped[dict[str, Any]]
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """As text also on PostgreSQL: jsonb would write 1e16 anew, and the hash would not hold."""
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
 

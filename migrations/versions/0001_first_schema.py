@@ -39,7 +39,7 @@ def upgrade() -> None:
         sa.Column("noun", sa.String(length=30), nullable=False),
         sa.Column("noun_id", sa.String(length=40), nullable=False),
         sa.Column("event", sa.String(length=50), nullable=False),
-        sa.Column("data", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
         sa.Column("previous", sa.String(length=64), nullable=False),
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit_events")),
