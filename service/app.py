@@ -6,20 +6,23 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from types import FrameType
 from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.exc import OperationalError
 
 from core import startup
 from core.backend import open_backend
+from core.errors import LetheError
 from core.settings import Settings
 from service import errors, openapi
 from service.api import certificates, erasure_requests, health, jobs, keys, models
 from service.keyuse import KeyUse
+from service.metrics import Metrics
 from service.middleware import RequestShell
 from service.watcher import Watcher
 
@@ -64,26 +67,40 @@ def create_app(settings: Settings, role: Role = "all") -> FastAPI:
 def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        backend = await run_in_threadpool(open_backend, settings)
         state = app.state
-        try:
-            state.backend = backend
-            state.first_key = await run_in_threadpool(startup.prepare, backend)
-            state.key_use = KeyUse(backend.db)
-            state.watcher = Watcher(backend.db, settings.poll_seconds)
+        async with AsyncExitStack() as opened:
+            with _said_in_one_line(app):
+                state.backend = await run_in_threadpool(open_backend, settings)
+                opened.callback(state.backend.close)
+                state.first_key = await run_in_threadpool(startup.prepare, state.backend)
+            db = state.backend.db
+            state.metrics = Metrics(db)
+            state.key_use = KeyUse(db)
+            opened.push_async_callback(run_in_threadpool, state.key_use.close)
+            state.watcher = Watcher(db, settings.poll_seconds)
             state.watcher.start()
-            with _released_by_signals(state.watcher):
-                if role != "api":
-                    await run_in_threadpool(_start_loader, app)
-                yield
-            await state.watcher.stop()
+            opened.push_async_callback(state.watcher.stop)
+            opened.enter_context(_released_by_signals(state.watcher))
             if role != "api":
-                await run_in_threadpool(state.loader.stop)
-            await run_in_threadpool(state.key_use.close)
-        finally:
-            backend.close()
+                await run_in_threadpool(_start_loader, app)
+                opened.push_async_callback(run_in_threadpool, state.loader.stop)
+            yield
 
     return lifespan
+
+
+@contextmanager
+def _said_in_one_line(app: FastAPI) -> Iterator[None]:
+    """Keep what stands against a start, for RequestShell to say instead of a traceback."""
+    try:
+        yield
+    except LetheError as error:
+        app.state.cannot_start = str(error)
+        raise
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        app.state.cannot_start = f"the database does not answer: {reason}"
+        raise
 
 
 def _start_loader(app: FastAPI) -> None:

@@ -36,10 +36,13 @@ class RequestShell:
         self._max = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one call; anything but HTTP is passed on as it is."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Serve one call, or the start and stop of the whole application."""
+        if scope["type"] == "http":
+            await self._call(scope, receive, send)
+        else:
+            await self._app(scope, receive, _in_one_line(scope, send))
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         request_id = headers.get("x-request-id", "")
         if not _SANE.fullmatch(request_id):
@@ -93,6 +96,17 @@ class RequestShell:
         return HTTPException(
             413, f"the body is larger than {self._max} bytes, the most that is taken here"
         )
+
+
+def _in_one_line(scope: Scope, send: Send) -> Send:
+    """`send`, but a start that failed for a reason we know says it, and no traceback."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            message["message"] = getattr(scope["app"].state, "cannot_start", message["message"])
+        await send(message)
+
+    return sending
 
 
 def _declared(headers: Headers) -> int:

@@ -84,7 +84,7 @@ def list_all(
     model: ModelFilter = None,
     overdue: Annotated[bool, Query(description="Only open ones whose due date is past.")] = False,
     limit: Limit = 50,
-    cursor: Cursor = None,
+    after: Cursor = None,
 ) -> ErasureRequestPage:
     """Erasure requests, newest first."""
     found = requests.listed(
@@ -92,7 +92,7 @@ def list_all(
         status=status,
         model=model,
         overdue_at=database_now(session) if overdue else None,
-        after=cursor,
+        after=after,
         limit=limit + 1,
     )
     shown, following = page(found, limit)

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from core.backend import Backend
 from service.deps import BackendDep
+from service.metrics import CONTENT_TYPE, Metrics
 from service.schemas import Alive, Check, Readiness
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,17 @@ def readyz(request: Request, response: Response, backend: BackendDep) -> Readine
     if not ready:
         response.status_code = 503
     return Readiness(status="ready" if ready else "not ready", checks=checks, models=models)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def metrics(request: Request) -> Response:
+    """Prometheus' text format; counts by state, no names."""
+    found: Metrics = request.app.state.metrics
+    return Response(found.text(), media_type=CONTENT_TYPE)
 
 
 def _database(backend: Backend) -> Check:

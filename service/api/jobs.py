@@ -44,10 +44,10 @@ def list_all(
     status: StatusFilter = None,
     model: ModelFilter = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
+    after: Cursor = None,
 ) -> JobPage:
     """Jobs, newest first."""
-    found = jobs.listed(session, status=status, model=model, after=cursor, limit=limit + 1)
+    found = jobs.listed(session, status=status, model=model, after=after, limit=limit + 1)
     shown, following = page(found, limit)
     items = [JobView.of(each) for each in facts.of_jobs(session, shown)]
     return JobPage(items=items, next=following)

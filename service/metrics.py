@@ -1,0 +1,48 @@
+"""Prometheus metrics: what the database counts, read at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from core import facts
+from core.db import Database
+from core.states import JOB, REQUEST
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Counts(Collector):
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def collect(self) -> Iterator[Metric]:
+        with self._db.reading() as session:
+            requests, jobs = facts.counts(session)
+        for noun, found, states in (
+            ("erasure_requests", requests, REQUEST.moves),
+            ("jobs", jobs, JOB.moves),
+        ):
+            family = GaugeMetricFamily(
+                f"lethe_{noun}",
+                f"{noun.replace('_', ' ').capitalize()} by state.",
+                labels=["state"],
+            )
+            for state in states:
+                family.add_metric([state], found.get(state, 0))
+            yield family
+
+
+class Metrics:
+    """One registry an application, so that two in one process do not meet."""
+
+    def __init__(self, db: Database) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(_Counts(db))
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)
