@@ -108,6 +108,8 @@ def verify(text: str | bytes, public_pem: str) -> dict[str, Any]:
     try:
         document, signature = whole["certificate"], whole["signature"]
         value = base64.b64decode(signature["value"], validate=True)
+        if base64.b64encode(value).decode() != signature["value"]:
+            raise ValueError("bits after the end")
         algorithm, signed_by = signature["algorithm"], signature["key_id"]
         signed = canonical(document)
     except (KeyError, TypeError, ValueError):
