@@ -13,7 +13,7 @@ from core import audit, certificates, jobs, registry, requests
 from core.certificates import verify as verify_certificate
 from core.records import Denied, Model, Subject, Taint, Version
 from core.requests import NewRequest, submit
-from tests.integration.worker.conftest import Erase, look
+from tests.integration.conftest import Erase, look
 from worker import tasks
 from worker.engine import Engine
 

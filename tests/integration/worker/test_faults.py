@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from core import audit, holding, jobs, registry, requests
 from core.records import ErasureRequest, Job, Taint, Version
 from core.requests import NewRequest, submit
-from tests.integration.worker.conftest import look
+from tests.integration.conftest import look
 from worker import erase as erase_module
 from worker import tasks
 from worker.context import Context
