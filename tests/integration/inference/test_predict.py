@@ -1,0 +1,183 @@
+"""POST /predict: right answers, and a 422 that says where and what for wrong questions."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from core import keys, registry
+from core.backend import open_backend
+from core.settings import Settings
+from service.app import create_app
+from tests.conftest import SECRET
+
+BLANK = np.zeros((1, 8, 8)).tolist()
+
+
+@pytest.fixture(scope="module")
+def home(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("served") / "home"
+    shutil.copytree(trained, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def client(home: Path) -> Iterator[TestClient]:
+    settings = Settings(home=home, secret=SECRET)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        key = Path(settings.home / "api-key").read_text().strip()
+        client.headers["Authorization"] = f"Bearer {key}"
+        yield client
+
+
+def _digits(home: Path) -> tuple[np.ndarray, np.ndarray]:
+    backend = open_backend(Settings(home=home, secret=SECRET))
+    with backend.db.reading() as session:
+        dataset = registry.model_named(session, "digits").dataset_id
+    batch = backend.samples.load(dataset, "test")
+    backend.close()
+    return batch.images, batch.labels
+
+
+def test_real_digits_are_recognised_and_the_answer_names_its_version(
+    home: Path, client: TestClient
+) -> None:
+    images, labels = _digits(home)
+    answer = client.post("/predict", json={"inputs": (images / 255.0).tolist()})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["model"], body["version"]) == ("digits", 1)
+    assert answer.headers["X-Model-Version"] == "1"
+    found = [int(p["label"]) for p in body["predictions"]]
+    assert np.mean(np.array(found) == labels) > 0.9
+    first = body["predictions"][0]
+    assert first["probability"] == max(first["probabilities"])
+    assert sum(first["probabilities"]) == pytest.approx(1.0, abs=1e-5)
+    assert 0.0 <= first["uncertainty"] <= np.log(10)
+
+
+def test_the_same_image_as_list_base64_and_body_gets_the_same_answer(
+    home: Path, client: TestClient
+) -> None:
+    pixels = _digits(home)[0][3, 0]
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    png = buffer.getvalue()
+    answers = [
+        client.post("/predict", json={"model": "digits", "inputs": [(pixels / 255.0).tolist()]}),
+        client.post("/predict", json={"images": [base64.b64encode(png).decode()]}),
+        client.post("/predict", content=png, headers={"Content-Type": "image/png"}),
+    ]
+    first, *others = [a.json()["predictions"][0] for a in answers]
+    for other in others:
+        assert other["label"] == first["label"]
+        assert other["probabilities"] == pytest.approx(first["probabilities"], abs=1e-6)
+
+
+def test_a_large_colour_image_is_brought_to_the_models_size(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 10, 10)).save(buffer, "JPEG")
+    answer = client.post(
+        "/predict", json={"images": [base64.b64encode(buffer.getvalue()).decode()]}
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "where", "what"),
+    [
+        ({"inputs": []}, "inputs", "at least one image, got an empty list"),
+        ({"inputs": None}, "inputs", "got null"),
+        ({}, "body", "either inputs or images"),
+        ({"inputs": [BLANK], "images": [""]}, "body", "either inputs or images"),
+        ({"inputs": [BLANK], "extra": 1}, "extra", "is not known here"),
+        ({"inputs": [BLANK], "model": 3}, "model", "must be a name, got a number"),
+        (
+            {"inputs": [BLANK, [[0.0]]]},
+            "inputs[1]",
+            "expected 1 x 8 x 8 (channels, rows, columns), got 1 x 1",
+        ),
+        ({"inputs": [[[0.0, 1.0], [0.0]]]}, "inputs[0]", "is ragged"),
+        ({"inputs": [3]}, "inputs[0]", "got a number"),
+        ({"inputs": [[["a"] * 8] * 8]}, "inputs[0]", "must hold numbers only"),
+        ({"inputs": [[[True] * 8] * 8]}, "inputs[0]", "must hold numbers only"),
+        ({"inputs": [[[2.0] * 8] * 8]}, "inputs[0]", "must lie in 0..1, got 2..2"),
+        ({"inputs": [[[-1] * 8] * 8]}, "inputs[0]", "must lie in 0..1, got -1..-1"),
+        ({"images": ["???"]}, "images[0]", "is not base64"),
+        ({"images": [7]}, "images[0]", "must be base64 text, got a number"),
+        ({"images": ["AAAA"]}, "images[0]", "is neither PNG nor JPEG"),
+        ({"images": ["AAAA"] * 1025}, "images", "at most 1024"),
+        ([1, 2], "body", "must be an object"),
+    ],
+)
+def test_a_wrong_question_is_told_where_and_what(
+    client: TestClient, body: Any, where: str, what: str
+) -> None:
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert problem["errors"][0]["where"] == where
+    assert what in problem["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"", "the body is empty"),
+        (b"{", "is not JSON"),
+        (b'{"inputs": [[NaN]]}', "NaN is not a number in JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+    ],
+)
+def test_a_body_that_is_no_json(client: TestClient, body: bytes, what: str) -> None:
+    answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert what in answer.json()["detail"]
+
+
+def test_a_truncated_and_a_huge_image_are_refused(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (50, 50), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "PNG")
+    cut = buffer.getvalue()[:200]
+    answer = client.post("/predict", content=cut, headers={"Content-Type": "image/png"})
+    assert answer.status_code == 422
+    assert "cannot be decoded" in answer.json()["detail"]
+    huge = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(huge, "PNG")
+    answer = client.post("/predict", content=huge.getvalue(), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 422
+    assert "too large" in answer.json()["detail"]
+
+
+def test_unknown_model_no_key_and_wrong_scope(home: Path, client: TestClient) -> None:
+    assert client.post("/predict", json={"model": "x", "inputs": [BLANK]}).status_code == 404
+    refused = client.post("/predict", json={"inputs": [BLANK]}, headers={"Authorization": ""})
+    assert refused.status_code == 401
+    backend = open_backend(Settings(home=home, secret=SECRET))
+    with backend.db.transaction() as tx:
+        _, text = keys.create(tx, "reader", ["read"])
+    backend.close()
+    refused = client.post(
+        "/predict", json={"inputs": [BLANK]}, headers={"Authorization": f"Bearer {text}"}
+    )
+    assert refused.status_code == 403
+    assert "predict" in refused.json()["detail"]
+
+
+def test_readiness_tells_what_is_served(client: TestClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert json.loads(answer.text)
