@@ -135,8 +135,8 @@ def counts(session: Session) -> tuple[dict[str, int], dict[str, int]]:
     requests = select(ErasureRequest.state, func.count()).group_by(ErasureRequest.state)
     jobs = select(Job.state, func.count()).group_by(Job.state)
     return (
-        dict(session.execute(requests).tuples().all()),
-        dict(session.execute(jobs).tuples().all()),
+        dict(session.execute(requests).all()),
+        dict(session.execute(jobs).all()),
     )
 
 
@@ -150,9 +150,9 @@ def _served(live: list[Replica], model_id: str) -> list[Served]:
 
 def _names(session: Session, ids: Collection[str]) -> dict[str, str]:
     query = select(Model.id, Model.name).where(Model.id.in_(ids))
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def _numbers(session: Session, ids: Collection[str | None]) -> dict[str, int]:
     query = select(Version.id, Version.number).where(Version.id.in_(ids))
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())

@@ -1,0 +1,106 @@
+"""Fixtures of the HTTP tests: a service with one data set and one model, in a home of its own.
+
+api_settings   embedded settings; the home holds data set "people" and model "digits", served
+api_app        the application, role "api"
+api            a client of it that is started, with a key of all scopes (Starlette's TestClient)
+api_backend    the backend that it runs on
+api_key        api_key("read", ...) makes a key: headers for a call
+api_worker     claims jobs and moves them along, as a worker would
+api_server     the same application behind a real uvicorn, in a thread: its URL
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from core import keys
+from core.backend import Backend, open_backend
+from core.migrate import upgrade
+from core.settings import Settings
+from tests import factories
+from tests.conftest import SECRET
+from tests.integration.api.hand import ApiWorker
+
+MakeKey = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def _api_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("api") / "home"
+    home.mkdir()
+    backend = open_backend(Settings(home=home, secret=SECRET))
+    upgrade(backend.db)
+    factories.with_model(backend)
+    backend.close()
+    return home
+
+
+@pytest.fixture
+def api_settings(tmp_path: Path, _api_home: Path) -> Settings:
+    home = tmp_path / "home"
+    shutil.copytree(_api_home, home)
+    return Settings(home=home, secret=SECRET, poll_seconds=0.05, max_body_bytes=200_000)
+
+
+@pytest.fixture
+def api_app(api_settings: Settings) -> FastAPI:
+    from service.app import create_app
+
+    return create_app(api_settings, "api")
+
+
+@pytest.fixture
+def api(api_app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(api_app, raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {api_app.state.first_key.text}"
+        yield client
+
+
+@pytest.fixture
+def api_backend(api: TestClient, api_app: FastAPI) -> Backend:
+    backend: Backend = api_app.state.backend
+    return backend
+
+
+@pytest.fixture
+def api_key(api_backend: Backend) -> MakeKey:
+    def make(*scopes: str) -> dict[str, str]:
+        with api_backend.db.transaction() as tx:
+            _, text = keys.create(tx, "a test's", list(scopes))
+        return {"Authorization": f"Bearer {text}"}
+
+    return make
+
+
+@pytest.fixture
+def api_worker(api_backend: Backend) -> ApiWorker:
+    return ApiWorker(api_backend)
+
+
+@pytest.fixture
+def api_server(api: TestClient, api_app: FastAPI) -> Iterator[str]:
+    """A second server process's worth of threads on the same database; ends within seconds."""
+    from service.app import create_app
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    app = create_app(api_app.state.settings, "api")
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+    listening.close()

@@ -1,0 +1,74 @@
+"""A hand that moves jobs along as a worker would, one step at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core import holding, jobs, registry, requests
+from core.backend import Backend
+from core.holding import Held
+from core.records import Job, Version
+from core.transitions import move
+
+
+class ApiWorker:
+    """Claims through core.holding; what it publishes are small random checkpoints."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def claim(self) -> Held:
+        """The soonest-due job, running."""
+        held = holding.claim(self._backend.db, "a test", self._backend.settings)
+        assert held is not None
+        return held
+
+    def report(self, held: Held, **progress: Any) -> None:
+        """Some progress."""
+        holding.report(self._backend.db, held, {**jobs.NO_PROGRESS, **progress})
+
+    def give_to_person(self, held: Held, candidate: dict[str, Any] | None = None) -> None:
+        """Into review, with the candidate that waits for a decision."""
+        with self._backend.db.transaction() as tx:
+            job = holding.check(tx, held)
+            holding.give_to_person(tx, job, "a gate was inconclusive", candidate=candidate)
+
+    def publish(self, held: Held) -> Version:
+        """From running to destroying, with a new serving version."""
+        with self._backend.db.transaction() as tx:
+            job = holding.check(tx, held)
+            for state in ("verifying", "publishing"):
+                move(tx, job, state)
+            version = self.add_version(tx, job)
+            registry.publish(tx, version)
+            move(tx, job, "destroying", result_version_id=version.id, published_at=tx.now)
+        return version
+
+    def add_version(self, tx: Any, job: Job) -> Version:
+        """A candidate that has forgotten the job's requests."""
+        model = registry.lock_model(tx, job.model_id)
+        return registry.add_version(
+            tx,
+            model,
+            digest=self.checkpoint(),
+            metrics={"accuracy": 0.8},
+            parent=registry.serving(tx.session, model.id),
+            job=job,
+            forgotten=jobs.request_ids(tx.session, job.id),
+        )
+
+    def checkpoint(self) -> str:
+        """A file in the store; its digest."""
+        arrays = {"weight": np.random.default_rng().normal(size=(4, 3)).astype(np.float32)}
+        return self._backend.checkpoints.write(arrays, {}).digest
+
+    def succeed(self, held: Held) -> None:
+        """From destroying to succeeded, the requests completed."""
+        with self._backend.db.transaction() as tx:
+            job = holding.check(tx, held)
+            for request_id in jobs.request_ids(tx.session, job.id):
+                request = requests.locked(tx, request_id)
+                move(tx, request, "completed", outcome="erased", completed_at=tx.now)
+            move(tx, job, "succeeded", finished_at=tx.now)
