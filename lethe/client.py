@@ -148,7 +148,7 @@ class Client:
         while True:
             left = _POLL if end is None else min(_POLL, end - time.monotonic())
             if left <= 0:
-                raise LetheError(f"job {job_id} was not over after {timeout:g} seconds")
+                raise LetheError(f"job {job_id} is not over yet: the time to wait is up")
             answer = self._transport.call(
                 "GET",
                 f"/jobs/{job_id}",
@@ -186,7 +186,7 @@ class Client:
         while not (found := self.erasure_request(found.id)).over:
             # Its jobs are over, and it will be within moments.
             if end is not None and time.monotonic() >= end:
-                raise LetheError(f"request {found.id} was not over after {timeout:g} seconds")
+                raise LetheError(f"request {found.id} is not over yet: the time to wait is up")
             time.sleep(0.1)
         return found
 
@@ -235,7 +235,7 @@ class Client:
     def _pages(self, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while True:
-            answer = self._transport.call("GET", path, params={**params, "after": cursor})
+            answer = self._transport.call("GET", path, params={**params, "cursor": cursor})
             page = Page.model_validate(answer.json())
             yield from page.items
             if page.next is None:

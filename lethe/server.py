@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -17,6 +17,8 @@ from lethe.home import opened_with
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from service.app import Role
 
 ROLES = ("all", "api", "inference")
 _ROLE = "LETHE_SERVE_ROLE"  # how a worker process of --workers learns its role
@@ -34,6 +36,8 @@ def run(host: str, port: int, workers: int, role: str) -> None:
     try:
         _prepare(settings)
         os.environ[_ROLE] = role
+        # Requests run side by side; threads within each would only wait for one another.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         config = uvicorn.Config(
             "lethe.server:application",
             factory=True,
@@ -62,8 +66,7 @@ def application() -> FastAPI:
     """The application of one process, as the environment says."""
     from service.app import create_app
 
-    app: FastAPI = create_app(read_settings(), os.environ.get(_ROLE, "all"))
-    return app
+    return create_app(read_settings(), cast("Role", os.environ.get(_ROLE, "all")))
 
 
 def _prepare(settings: Settings) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lethe.console import AsJson, progress, show
+from lethe.console import AsJson, show
 
 
 def train(
@@ -27,19 +27,10 @@ def train(
     Example: `lethe train digits --dataset digits`
     """
     from lethe.home import opened
-    from worker.train import first_training
+    from lethe.training import train_shown
 
-    with opened() as backend, progress(f"Training {model}") as advance:
-        result: dict[str, Any] = first_training(
-            backend,
-            model,
-            dataset,
-            preset=preset,
-            seed=seed,
-            epochs=epochs,
-            device=backend.settings.device,
-            on_progress=lambda what, share: advance(share, what),
-        )
+    with opened() as backend:
+        result = train_shown(backend, model, dataset, preset=preset, seed=seed, epochs=epochs)
     figures = ", ".join(
         f"{name.replace('_', ' ')} {value:.3f}"
         for name, value in result["metrics"].items()

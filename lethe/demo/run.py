@@ -22,10 +22,11 @@ from lethe.client import Client
 from lethe.console import note, progress
 from lethe.demo.children import Children, free_port
 from lethe.demo.search import Search, search
-from lethe.demo.story import print_measures
+from lethe.demo.story import print_measures, print_verdict
 from lethe.demo.traffic import Traffic
 from lethe.home import opened_with
 from lethe.sources import TRIGGER_SUBJECT, Planting, Subjected, open_source
+from lethe.training import train_shown
 from lethe.watch import watch
 
 HOME = Path("var/demo")
@@ -88,8 +89,6 @@ def empty_home(home: Path) -> Path:
 
 def _prepare(settings: Settings, kept: Kept) -> str:
     """Import and train in this process; returns the API key."""
-    from worker.train import first_training
-
     rows = open_source("digits")
     source = _Watched(
         Subjected(rows, samples_per_subject=10, planting=Planting(TRIGGER, rows)), kept.chunks
@@ -102,17 +101,7 @@ def _prepare(settings: Settings, kept: Kept) -> str:
                 planted=source.inner.planted,
                 on_progress=lambda seen: advance(seen / source.inner.total, f"{seen} samples"),
             )
-        with progress("Training") as advance:
-            first_training(
-                backend,
-                MODEL,
-                MODEL,
-                preset=None,
-                seed=0,
-                epochs=None,
-                device=backend.settings.device,
-                on_progress=lambda what, share: advance(share, what),
-            )
+        train_shown(backend, MODEL, MODEL)
         with backend.db.transaction() as tx:  # as `lethe audit retrain` does
             model = registry.lock_model(tx, registry.model_named(tx.session, MODEL).id)
             model.audit_next = True
@@ -178,7 +167,7 @@ def _report(
         f"\n{request.sample_count} of the samples belonged to one subject, who is forgotten."
     )
     print_measures(verification)
-    typer.echo(f"Verdict {verification.get('verdict')}: {verification.get('statement')}")
+    print_verdict(verification)
     if job.started_at and job.published_at and job.finished_at:
         swapped = (job.published_at - job.started_at).total_seconds()
         whole = (job.finished_at - job.started_at).total_seconds()

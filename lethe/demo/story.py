@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
+
 from lethe.console import table
 
 _ROWS = (
@@ -26,6 +28,18 @@ def print_measures(verification: dict[str, Any]) -> None:
         (what, *(_cell(column.get(key), kind) for column in columns)) for what, key, kind in _ROWS
     ]
     table(("", "before", "after forgetting", "exact retraining"), rows)
+
+
+def print_verdict(verification: dict[str, Any]) -> None:
+    """The verdict, and each gate that did not simply pass."""
+    typer.echo(f"Verdict {verification.get('verdict')}: {verification.get('statement')}")
+    for gate in verification.get("gates") or []:
+        if gate["verdict"] != "PASS":
+            typer.echo(
+                f"  {gate['verdict']}: {gate['what']}: {gate['statistic']:.1%} of "
+                f"{gate['samples']}, at 95 % confidence up to {gate['high']:.1%}, "
+                f"limit {gate['limit']:.1%}"
+            )
 
 
 def _cell(value: float | None, kind: str) -> str | None:
