@@ -90,12 +90,11 @@ def default_config(model: VIB) -> RFUSSConfig:
 def rfu_ss(model: VIB, problem: Problem, config: RFUSSConfig, run: Run) -> Outcome:
     """Run one rung on `model`, a copy of the caller's that is trained in place.
 
-    Raises ValueError without a teacher or references.
+    Raises ValueError without references, or with a teacher of another kind of model.
     """
     started = time.perf_counter()
     teacher = problem.teacher
-    if teacher is None:
-        raise ValueError("rfu_ss needs a teacher: train one from the references, once a data set")
+    assert teacher is not None, "`unlearn` refuses a problem without one"
     if len(problem.references) == 0:
         raise ValueError("rfu_ss needs references: held-back samples that were never trained on")
     if teacher.architecture.input_shape != model.architecture.input_shape or (

@@ -17,7 +17,9 @@ from unlearning.methods._targets import Targets
 from unlearning.verification.membership import class_weighted_auc, margins
 from unlearning.vib import VIB
 
-_AT_MOST = 2048  # erased samples looked at in a check: more would cost more than they tell
+# Looked at in a check: more would cost more than they tell.
+_ERASED_AT_MOST = 2048
+_REFERENCES_AT_MOST = 8192
 _CLIP = -4.6  # margins below are alike: p(y) under 1 %
 
 
@@ -36,13 +38,16 @@ class StopRule:
 
     def __init__(self, model: VIB, problem: Problem, targets: Targets, seed: int) -> None:
         n = len(problem.erased)
-        some = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:_AT_MOST]
-        some = some.to(problem.erased.labels.device)
+        generator = torch.Generator().manual_seed(seed)
+        device = model.device
+        some = torch.randperm(n, generator=generator)[:_ERASED_AT_MOST].to(device)
         self._erased = problem.erased[some]
         self._class_E = targets.class_E[some]
-        self._references = problem.references
+        some = torch.randperm(len(problem.references), generator=generator)
+        self._references = problem.references[some[:_REFERENCES_AT_MOST].to(device)]
         self._wanted = targets.accuracy
-        right = model.logits(problem.references.images).argmax(dim=1) == problem.references.labels
+        predicted = model.logits(self._references.images).argmax(dim=1)
+        right = predicted == self._references.labels
         self._before = float(right.float().mean())
         self._first = max(60, 2 * n // 100)
         self._passes = 0
