@@ -37,7 +37,7 @@ from unlearning.weighting import WEIGHTINGS, Weighting
 
 RUNGS = 3
 _LAMBDA = (0.7, 0.4, 0.2)  # flagged requests: how much of theta is kept, rung by rung
-_STEPS = (1, 2, 4)  # natural requests: how many times the steps, rung by rung
+_STEPS = (1, 2, 4)  # how many times the steps, rung by rung
 _WEAK_TEACHER = 0.5
 
 
@@ -112,11 +112,9 @@ def rfu_ss(model: VIB, problem: Problem, config: RFUSSConfig, run: Run) -> Outco
     teacher = teacher.to(run.device)
     targets = make_targets(model, problem, teacher)
     stop = StopRule(model, problem, targets, run.seed)
-    steps = config.steps
+    steps = config.steps * _STEPS[run.rung]
     if bool(targets.flagged_E.any()):
         shrink_and_perturb(model, _LAMBDA[run.rung], run.seed)
-    else:
-        steps *= _STEPS[run.rung]
 
     # KL(t || p) = sum t log t - sum t log p; the first term is fixed.
     negative_entropy_E = -torch.special.entr(targets.t_EC).sum(dim=1)
