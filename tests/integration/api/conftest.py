@@ -5,12 +5,14 @@ api_app        the application, role "api"
 api            a client of it that is started, with a key of all scopes (Starlette's TestClient)
 api_backend    the backend that it runs on
 api_key        api_key("read", ...) makes a key: headers for a call
-api_worker     claims jobs and moves them along, as a worker would
-api_server     the same application behind a real uvicorn, in a thread: its URL
+api_hand     claims jobs and moves them along, as a worker would
+api_server     a second application on the same home behind a real uvicorn, in a thread: its URL
+api_server_app that application
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import threading
@@ -29,7 +31,7 @@ from core.migrate import upgrade
 from core.settings import Settings
 from tests import factories
 from tests.conftest import SECRET
-from tests.integration.api.hand import ApiWorker
+from tests.integration.api.hand import Hand
 
 MakeKey = Callable[..., dict[str, str]]
 
@@ -83,19 +85,28 @@ def api_key(api_backend: Backend) -> MakeKey:
 
 
 @pytest.fixture
-def api_worker(api_backend: Backend) -> ApiWorker:
-    return ApiWorker(api_backend)
+def api_hand(api_backend: Backend) -> Hand:
+    return Hand(api_backend)
 
 
 @pytest.fixture
-def api_server(api: TestClient, api_app: FastAPI) -> Iterator[str]:
-    """A second server process's worth of threads on the same database; ends within seconds."""
+def api_server_app(api_settings: Settings) -> FastAPI:
     from service.app import create_app
 
+    return create_app(api_settings, "api")
+
+
+@pytest.fixture
+def api_server(api: TestClient, api_server_app: FastAPI) -> Iterator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
-    app = create_app(api_app.state.settings, "api")
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    config = uvicorn.Config(api_server_app, log_level="error", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+
+    async def serve() -> None:
+        api_server_app.state.loop = asyncio.get_running_loop()
+        await server.serve(sockets=[listening])
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     deadline = time.monotonic() + 10
     while not server.started and time.monotonic() < deadline:

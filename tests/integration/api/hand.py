@@ -13,7 +13,7 @@ from core.records import Job, Version
 from core.transitions import move
 
 
-class ApiWorker:
+class Hand:
     """Claims through core.holding; what it publishes are small random checkpoints."""
 
     def __init__(self, backend: Backend) -> None:

@@ -17,7 +17,7 @@ from core.identities import open_commitment
 from core.records import ErasureRequest, Idempotency, Job
 from core.settings import Settings
 from tests import factories
-from tests.integration.api.hand import ApiWorker
+from tests.integration.api.hand import Hand
 
 JSON = {"Content-Type": "application/json"}
 WHY = {"reason": "asked for by mistake"}
@@ -333,11 +333,9 @@ def test_eight_at_once_with_one_key_make_one_request(
             assert audit.verify_chain(session).broken_at is None
 
 
-def test_a_request_joins_the_job_that_erases_its_subject(
-    api: TestClient, api_worker: ApiWorker
-) -> None:
+def test_a_request_joins_the_job_that_erases_its_subject(api: TestClient, api_hand: Hand) -> None:
     first = posted(api)
-    held = api_worker.claim()
+    held = api_hand.claim()
     second = posted(api)
     assert second["id"] != first["id"]
     assert second["job_ids"] == first["job_ids"] == [held.job_id]
@@ -361,18 +359,18 @@ def test_cancel_while_queued_ends_the_job(api: TestClient) -> None:
     assert again.status_code == 409
 
 
-def test_cancel_while_running_asks_the_worker(api: TestClient, api_worker: ApiWorker) -> None:
+def test_cancel_while_running_asks_the_worker(api: TestClient, api_hand: Hand) -> None:
     request = posted(api)
-    held = api_worker.claim()
+    held = api_hand.claim()
     body = api.post(f"/erasure-requests/{request['id']}/cancel", json=WHY).json()
     assert body["status"] == "in_progress"
     assert body["outcome"] == "cancelled"
     assert api.get(f"/jobs/{held.job_id}").json()["cancel_requested"] is True
 
 
-def test_cancel_comes_too_late_once_published(api: TestClient, api_worker: ApiWorker) -> None:
+def test_cancel_comes_too_late_once_published(api: TestClient, api_hand: Hand) -> None:
     request = posted(api)
-    api_worker.publish(api_worker.claim())
+    api_hand.publish(api_hand.claim())
     answer = api.post(f"/erasure-requests/{request['id']}/cancel", json=WHY)
     assert answer.status_code == 409
     assert "destroying" in answer.json()["detail"]
