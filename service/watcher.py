@@ -20,7 +20,12 @@ log = logging.getLogger(__name__)
 class _Waiter:
     job_id: str
     since: int
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    told: bool = False
+
+    def tell(self) -> None:
+        self.told = True
+        self.over.set()
 
 
 class Watcher:
@@ -43,7 +48,7 @@ class Watcher:
         """End every wait now, and every later one at once. The event loop's thread only."""
         self.closing = True
         for waiter in self._waiters:
-            waiter.changed.set()
+            waiter.tell()
 
     async def stop(self) -> None:
         """Release everyone and end the poller."""
@@ -62,14 +67,13 @@ class Watcher:
         waiter = _Waiter(job_id, since)
         self._waiters.add(waiter)
         self._someone.set()
+        timer = asyncio.get_running_loop().call_later(seconds, waiter.over.set)
         try:
-            async with asyncio.timeout(seconds):
-                await waiter.changed.wait()
-        except TimeoutError:
-            return False
+            await waiter.over.wait()
         finally:
+            timer.cancel()
             self._waiters.discard(waiter)
-        return True
+        return waiter.told
 
     @property
     def waiting(self) -> int:
@@ -89,7 +93,7 @@ class Watcher:
             else:
                 for waiter in self._waiters:
                     if waiter.job_id in wanted and revisions.get(waiter.job_id) != waiter.since:
-                        waiter.changed.set()
+                        waiter.tell()
             await asyncio.sleep(self._seconds)
 
     def _revisions(self, job_ids: set[str]) -> dict[str, int]:
