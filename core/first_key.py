@@ -30,6 +30,7 @@ def ensure(db: Database, settings: Settings) -> FirstKey:
     """
     path = settings.home / "api-key"
     with db.transaction() as tx:
+        tx.session.connection()  # begins: the lock is taken before the file is looked at
         text = _good(tx.session, path)
         if text is not None:
             return FirstKey(text, path, made=False)
