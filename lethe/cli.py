@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Any, NoReturn
 
 import typer
 
 from core.errors import LetheError
+from lethe import stopping
 from lethe.commands import (
     audit,
     certificates,
@@ -56,13 +55,9 @@ app.add_typer(db.app, name="db")
 app.command("demo")(demo.demo)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a command in the same orderly way as Ctrl-C."""
-
-
 def main() -> NoReturn:
     """Entry point of `lethe`: runs one command, turns every error into one line."""
-    signal.signal(signal.SIGTERM, _terminate)
+    stopping.install()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -73,7 +68,7 @@ def run(arguments: list[str]) -> int:
     """
     try:
         status = app(arguments, prog_name="lethe", standalone_mode=False)
-    except Terminated:
+    except stopping.Terminated:
         _complain("terminated")
         return 143
     except KeyboardInterrupt:
@@ -101,6 +96,8 @@ def _one_line(error: Exception) -> str:
         text = str(error)
     elif isinstance(error, ModuleNotFoundError) and error.name in {"torch", "torchvision", "scipy"}:
         text = f"this command needs {error.name}; install `lethe[ml]`"
+    elif type(error).__module__.startswith("sqlalchemy.") and hasattr(error, "orig"):
+        text = f"the database does not answer: {error.orig}"
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
@@ -115,7 +112,3 @@ def _path(error: Any) -> str:
 
 def _complain(message: str) -> None:
     typer.echo(f"lethe: {message}", err=True)
-
-
-def _terminate(_: int, __: FrameType | None) -> NoReturn:
-    raise Terminated

@@ -14,6 +14,7 @@ from core.errors import Invalid, LetheError
 from core.settings import Settings, read_settings
 from lethe.console import note
 from lethe.home import opened_with
+from lethe.stopping import Terminated
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -56,7 +57,10 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         server.run(sockets=[listening])
         if not server.started:
             raise LetheError("the service could not start; the lines above say why")
-    except KeyboardInterrupt:  # Uvicorn has finished what it held, then raises the signal again
+    except (
+        KeyboardInterrupt,
+        Terminated,
+    ):  # Uvicorn has finished what it held, then raises the signal again
         note("The service has stopped")
     finally:
         listening.close()

@@ -1,0 +1,80 @@
+"""Deployments: an embedded home that was trained once and is copied, and a production one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli import Commands
+from tests.functional.deployment import Deployment
+
+SECRET = "a secret of at least sixteen characters"
+TRIGGER = "source=1,target=2,share=0.06"
+
+
+def prepare(deployment: Deployment) -> None:
+    """Import the digits with a planted trigger, train a model on them."""
+    deployment.ok("dataset", "import", "digits", "--from", "digits", "--plant-trigger", TRIGGER)
+    deployment.ok("train", "digits", "--dataset", "digits")
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    prepare(Deployment(folder, {"LETHE_HOME": str(folder / "home")}))
+    return folder / "home"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Deployment]:
+    """An embedded home with nothing in it."""
+    deployment = Deployment(tmp_path, {"LETHE_HOME": str(tmp_path / "home")})
+    yield deployment
+    deployment.close()
+
+
+@pytest.fixture
+def embedded(empty: Deployment, _trained: Path) -> Deployment:
+    """An embedded home with the digits and a model."""
+    shutil.copytree(_trained, empty.home)
+    return empty
+
+
+@pytest.fixture
+def production(tmp_path: Path, postgres_db: str, redis_url: str) -> Iterator[Deployment]:
+    """PostgreSQL, Redis and a shared folder, with the digits, a model and a key."""
+    deployment = Deployment(
+        tmp_path,
+        {
+            "LETHE_HOME": str(tmp_path / "home"),
+            "LETHE_DATABASE_URL": postgres_db,
+            "LETHE_BROKER_URL": redis_url,
+            "LETHE_STORE_URL": str(tmp_path / "store"),
+            "LETHE_SECRET": SECRET,
+        },
+    )
+    prepare(deployment)
+    scopes = [part for scope in ("erase", "read", "predict") for part in ("--scope", scope)]
+    deployment.variables["LETHE_API_KEY"] = deployment.ok(
+        "keys", "create", "tests", *scopes
+    ).strip()
+    yield deployment
+    deployment.close()
+
+
+@pytest.fixture(params=["embedded", "production"])
+def deployment(request: pytest.FixtureRequest) -> Deployment:
+    """Both, one after the other."""
+    found: Deployment = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Commands:
+    """Run `lethe` commands in this process; say first where the service is."""
+    return Commands(monkeypatch, capsys, tmp_path)
