@@ -261,14 +261,7 @@ class _Stream:
             counts[name] = counts.get(name, 0) + 1
         hashes = {name: self._identities.subject(name) for name in counts}
         with self._db.transaction() as tx:
-            known = dict(
-                tx.session.execute(
-                    select(Subject.raw_hash, Subject.id).where(
-                        Subject.dataset_id == self._dataset.id,
-                        Subject.raw_hash.in_([h.raw for h in hashes.values()]),
-                    )
-                ).all()
-            )
+            known = self._known(tx.session, [four.raw for four in hashes.values()])
             made = {}
             for name, count in counts.items():
                 four = hashes[name]
@@ -294,6 +287,16 @@ class _Stream:
             numbers = {name: subject.id for name, subject in made.items()}
             numbers |= {n: known[h.raw] for n, h in hashes.items() if h.raw in known}
         return np.array([numbers[name] for name in names], dtype=np.int64)
+
+    def _known(self, session: Session, raw_hashes: list[str]) -> dict[str, int]:
+        """Numbers of the subjects that are in the data set already, by their hash."""
+        known: dict[str, int] = {}
+        for part in _parts(raw_hashes):
+            query = select(Subject.raw_hash, Subject.id).where(
+                Subject.dataset_id == self._dataset.id, Subject.raw_hash.in_(part)
+            )
+            known |= dict(session.execute(query).all())
+        return known
 
     def _allowed(self, chunk: Chunk) -> NDArray[np.int64]:
         """Indices of the samples that were not erased before."""
@@ -323,10 +326,15 @@ def deny(tx: Transaction, kind: str, hashes: Iterable[str]) -> None:
 
 def _denied(session: Session, hashes: list[str]) -> set[str]:
     found: set[str] = set()
-    for start in range(0, len(hashes), 500):  # a bound on the statement's parameters
-        part = hashes[start : start + 500]
+    for part in _parts(hashes):
         found.update(session.scalars(select(Denied.hash).where(Denied.hash.in_(part))))
     return found
+
+
+def _parts(hashes: list[str]) -> Iterator[list[str]]:
+    """A few at a time: a statement takes so many parameters and no more."""
+    for start in range(0, len(hashes), 500):
+        yield hashes[start : start + 500]
 
 
 def models_of(session: Session, dataset_id: str) -> list[Model]:
