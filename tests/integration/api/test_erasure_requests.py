@@ -75,8 +75,8 @@ def test_samples_may_be_named(api: TestClient) -> None:
     assert detail["commitment_salt"] is None
 
 
-def test_unknown_samples_are_named(api: TestClient) -> None:
-    answer = api.post(
+def test_unknown_samples_are_named(api_quiet: TestClient) -> None:
+    answer = api_quiet.post(
         "/erasure-requests", json={"model": "digits", "sample_ids": ["train/00001", "no", "nor"]}
     )
     assert answer.status_code == 422
@@ -88,8 +88,8 @@ def test_unknown_samples_are_named(api: TestClient) -> None:
     ]
 
 
-def test_an_unknown_model_is_404_and_says_which_exist(api: TestClient) -> None:
-    answer = api.post("/erasure-requests", json={"model": "mnits", "subject_id": "a"})
+def test_an_unknown_model_is_404_and_says_which_exist(api_quiet: TestClient) -> None:
+    answer = api_quiet.post("/erasure-requests", json={"model": "mnits", "subject_id": "a"})
     assert answer.status_code == 404
     assert answer.json()["code"] == "not_found"
     assert "digits" in answer.json()["detail"]
@@ -116,30 +116,30 @@ def test_an_unknown_model_is_404_and_says_which_exist(api: TestClient) -> None:
         (b'{"model": "digits", "subject_id": "a", "callback_url": "no"}', "callback_url"),
     ],
 )
-def test_a_wrong_body_is_422_and_says_where(api: TestClient, body: bytes, where: str) -> None:
-    answer = api.post("/erasure-requests", content=body, headers=JSON)
+def test_a_wrong_body_is_422_and_says_where(api_quiet: TestClient, body: bytes, where: str) -> None:
+    answer = api_quiet.post("/erasure-requests", content=body, headers=JSON)
     assert answer.status_code == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem = answer.json()
     assert problem["code"] == "invalid"
     assert problem["errors"][0]["where"] == where
     assert "Meyer" not in answer.text
-    assert api.get("/erasure-requests").json()["items"] == []
+    assert api_quiet.get("/erasure-requests").json()["items"] == []
 
 
 @pytest.mark.parametrize(
     "more", [{}, {"subject_id": "a", "sample_ids": ["train/00001"]}, {"strategy": "magic"}]
 )
-def test_what_the_use_case_refuses_is_422(api: TestClient, more: dict[str, Any]) -> None:
+def test_what_the_use_case_refuses_is_422(api_quiet: TestClient, more: dict[str, Any]) -> None:
     if "strategy" in more:
         more["subject_id"] = "a"
-    answer = api.post("/erasure-requests", json={"model": "digits", **more})
+    answer = api_quiet.post("/erasure-requests", json={"model": "digits", **more})
     assert answer.status_code == 422
     assert answer.json()["code"] == "invalid"
 
 
-def test_a_body_that_is_not_declared_as_json_is_told_so(api: TestClient) -> None:
-    answer = api.post("/erasure-requests", content=b'{"model": "digits", "subject_id": "a"}')
+def test_a_body_that_is_not_declared_as_json_is_told_so(api_quiet: TestClient) -> None:
+    answer = api_quiet.post("/erasure-requests", content=b'{"model": "digits", "subject_id": "a"}')
     assert answer.status_code == 422
     assert "application/json" in answer.json()["detail"]
 
@@ -224,8 +224,10 @@ def test_lists_come_in_pages_and_filtered(api: TestClient, api_backend: Backend)
         ({"after": "\0"}, 422),
     ],
 )
-def test_wrong_filters_are_refused(api: TestClient, params: dict[str, Any], status: int) -> None:
-    assert api.get("/erasure-requests", params=params).status_code == status
+def test_wrong_filters_are_refused(
+    api_quiet: TestClient, params: dict[str, Any], status: int
+) -> None:
+    assert api_quiet.get("/erasure-requests", params=params).status_code == status
 
 
 def test_a_repeated_key_replays_the_answer(api: TestClient, api_backend: Backend) -> None:
@@ -396,8 +398,8 @@ def test_reject_and_extend(api: TestClient) -> None:
 
 
 @pytest.mark.parametrize("action", ["cancel", "reject", "extend"])
-def test_actions_on_what_is_not_there_are_404(api: TestClient, action: str) -> None:
+def test_actions_on_what_is_not_there_are_404(api_quiet: TestClient, action: str) -> None:
     body = {"reason": "x"} | ({"due_at": "2040-01-01T00:00:00Z"} if action == "extend" else {})
-    assert api.post(f"/erasure-requests/er_none/{action}", json=body).status_code == 404
-    assert api.get("/erasure-requests/er_none").status_code == 404
-    assert api.get("/erasure-requests/er_none/certificate").status_code == 404
+    assert api_quiet.post(f"/erasure-requests/er_none/{action}", json=body).status_code == 404
+    assert api_quiet.get("/erasure-requests/er_none").status_code == 404
+    assert api_quiet.get("/erasure-requests/er_none/certificate").status_code == 404

@@ -55,10 +55,10 @@ def test_every_error_of_core_has_a_row_and_every_code_one_meaning() -> None:
     ],
 )
 def test_errors_of_core_are_answered_by_the_table(
-    api: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: str
+    api_quiet: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: str
 ) -> None:
     failing(monkeypatch, error)
-    answer = api.get("/jobs")
+    answer = api_quiet.get("/jobs")
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["detail"] == "x"
     assert ("Retry-After" in answer.headers) is (status == 503)
@@ -68,10 +68,10 @@ def test_errors_of_core_are_answered_by_the_table(
     "error", [OperationalError("SELECT 'secret'", {}, Exception("gone")), PoolTimeoutError()]
 )
 def test_a_database_that_does_not_answer_is_503(
-    api: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception
+    api_quiet: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     failing(monkeypatch, error)
-    answer = api.get("/jobs")
+    answer = api_quiet.get("/jobs")
     assert answer.status_code == 503
     assert answer.json()["code"] == "database_unavailable"
     assert int(answer.headers["Retry-After"]) > 0
@@ -79,10 +79,10 @@ def test_a_database_that_does_not_answer_is_503(
 
 
 def test_an_unexpected_error_says_nothing_and_is_logged(
-    api: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    api_quiet: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing(monkeypatch, RuntimeError("the inner secret"))
-    answer = api.get("/jobs", headers={"X-Request-ID": "abc-1"})
+    answer = api_quiet.get("/jobs", headers={"X-Request-ID": "abc-1"})
     assert answer.status_code == 500
     assert answer.headers["Content-Type"] == "application/problem+json"
     body = answer.json()
@@ -117,9 +117,9 @@ def test_an_error_in_the_middle_of_an_answer_breaks_it_off(api_settings: Setting
     ],
 )
 def test_what_the_framework_refuses_is_a_problem_too(
-    api: TestClient, method: str, path: str, status: int, code: str
+    api_quiet: TestClient, method: str, path: str, status: int, code: str
 ) -> None:
-    answer = api.request(method, path)
+    answer = api_quiet.request(method, path)
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
     body = answer.json()
@@ -128,16 +128,16 @@ def test_what_the_framework_refuses_is_a_problem_too(
     assert body["type"] == f"urn:lethe:problem:{code}"
 
 
-def test_many_findings_are_listed_and_a_few_said(api: TestClient) -> None:
-    answer = api.post(
+def test_many_findings_are_listed_and_a_few_said(api_quiet: TestClient) -> None:
+    answer = api_quiet.post(
         "/erasure-requests", json={"model": "digits", "sample_ids": [1, 2, 3, 4, 5]}
     ).json()
     assert len(answer["errors"]) == 5
     assert answer["detail"].endswith("(and 2 more)")
 
 
-def test_a_deeply_nested_body_is_refused(api: TestClient) -> None:
-    answer = api.post(
+def test_a_deeply_nested_body_is_refused(api_quiet: TestClient) -> None:
+    answer = api_quiet.post(
         "/erasure-requests",
         content=b"[" * 100_000,
         headers={"Content-Type": "application/json"},
@@ -148,10 +148,10 @@ def test_a_deeply_nested_body_is_refused(api: TestClient) -> None:
 
 @pytest.mark.parametrize("given", ["abc", "A.b_c:d/e+f=g-1", "0" * 128])
 def test_a_sane_request_id_is_kept(
-    api: TestClient, given: str, caplog: pytest.LogCaptureFixture
+    api_quiet: TestClient, given: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "service.middleware"):
-        answer = api.get("/livez", headers={"X-Request-ID": given})
+        answer = api_quiet.get("/livez", headers={"X-Request-ID": given})
     assert answer.headers["X-Request-ID"] == given
     [line] = [each.getMessage() for each in caplog.records if each.name == "service.middleware"]
     assert line.startswith("GET /livez 200 ")
@@ -160,8 +160,8 @@ def test_a_sane_request_id_is_kept(
 
 
 @pytest.mark.parametrize("given", ["", "a b", "a\tb", "-a", "0" * 129, "<script>", "é"])
-def test_another_is_replaced(api: TestClient, given: str) -> None:
-    answer = api.get("/nowhere", headers={"X-Request-ID": given.encode()})
+def test_another_is_replaced(api_quiet: TestClient, given: str) -> None:
+    answer = api_quiet.get("/nowhere", headers={"X-Request-ID": given.encode()})
     made = answer.headers["X-Request-ID"]
     assert made.startswith("req_")
     assert answer.json()["request_id"] == made
@@ -185,20 +185,20 @@ def test_a_large_body_is_refused(api: TestClient, api_server: str, api_app: Fast
     assert answer.status_code == 413
 
 
-def test_chunks_are_counted(api: TestClient, api_app: FastAPI) -> None:
+def test_chunks_are_counted(api_quiet: TestClient, api_app: FastAPI) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(30):
             yield b" " * 10_000
 
-    answer = api.post(
+    answer = api_quiet.post(
         "/erasure-requests", content=chunks(), headers={"Content-Type": "application/json"}
     )
     assert answer.status_code == 413
     assert answer.json()["code"] == "body_too_large"
 
 
-def test_a_length_that_is_no_number_is_left_to_the_server(api: TestClient) -> None:
-    assert api.get("/livez", headers={"Content-Length": "many"}).status_code == 200
+def test_a_length_that_is_no_number_is_left_to_the_server(api_quiet: TestClient) -> None:
+    assert api_quiet.get("/livez", headers={"Content-Length": "many"}).status_code == 200
 
 
 def test_every_error_is_documented_as_a_problem(api_settings: Settings) -> None:

@@ -78,8 +78,10 @@ def test_jobs_come_in_pages_and_filtered(api: TestClient, api_hand: Hand) -> Non
 @pytest.mark.parametrize(
     ("params", "status"), [({"status": "lost"}, 422), ({"model": "nope"}, 404), ({"limit": 0}, 422)]
 )
-def test_wrong_filters_are_refused(api: TestClient, params: dict[str, Any], status: int) -> None:
-    assert api.get("/jobs", params=params).status_code == status
+def test_wrong_filters_are_refused(
+    api_quiet: TestClient, params: dict[str, Any], status: int
+) -> None:
+    assert api_quiet.get("/jobs", params=params).status_code == status
 
 
 def test_an_etag_spares_the_body(api: TestClient, api_hand: Hand) -> None:
@@ -184,9 +186,9 @@ def test_decisions_need_a_reason(api: TestClient, action: str, api_backend: Back
         assert session.get_one(Job, job_id).state == "queued"
 
 
-def test_what_is_not_there_is_404(api: TestClient) -> None:
+def test_what_is_not_there_is_404(api_quiet: TestClient) -> None:
     for path in ("/jobs/job_none", "/jobs/job_none/events"):
-        answer = api.get(path)
+        answer = api_quiet.get(path)
         assert answer.status_code == 404
         assert answer.json()["code"] == "not_found"
-    assert api.post("/jobs/job_none/retry").status_code == 404
+    assert api_quiet.post("/jobs/job_none/retry").status_code == 404

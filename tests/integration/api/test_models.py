@@ -125,9 +125,9 @@ def test_never_back_to_a_file_that_is_gone(
     assert "retrain" in answer.json()["detail"]
 
 
-def test_wrong_rollbacks(api: TestClient) -> None:
+def test_wrong_rollbacks(api_quiet: TestClient) -> None:
     def back(body: dict[str, Any], model: str = "digits") -> int:
-        return api.post(f"/models/{model}/rollback", json=body).status_code
+        return api_quiet.post(f"/models/{model}/rollback", json=body).status_code
 
     assert back(BACK) == 409  # it is served already
     assert back(BACK | {"version": 9}) == 404
@@ -137,9 +137,9 @@ def test_wrong_rollbacks(api: TestClient) -> None:
     assert back({"version": 1}) == 422
 
 
-def test_what_is_not_there_is_404(api: TestClient) -> None:
+def test_what_is_not_there_is_404(api_quiet: TestClient) -> None:
     for path in ("/models/nope", "/models/nope/versions"):
-        answer = api.get(path)
+        answer = api_quiet.get(path)
         assert answer.status_code == 404
         assert "digits" in answer.json()["detail"]
-    assert api.get("/models/a%00b").status_code == 422
+    assert api_quiet.get("/models/a%00b").status_code == 422
