@@ -39,7 +39,7 @@ check: setup
 
 lock: $(VENV)/bin/python
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet \
-	  --extra ml --group dev pyproject.toml -o requirements.lock
+	  --extra ml --group dev --group bench pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*

@@ -1,0 +1,91 @@
+"""The data of the paper's experiments, split as the service splits it.
+
+R (references) and H (held out) are held back from the training split, and nothing is ever
+trained on them but the teacher (R alone). T is the test split, for utility.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from unlearning import PRESETS, Preset, Samples, digits, mnist
+
+DATASETS = ("digits", "mnist", "cifar10")
+_HELD_BACK = 0.05  # of the training split, for each of R and H
+_QUICK_CIFAR = (2000, 500, 500, 1000)  # D, R, H, T: minutes on a CPU
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """D (pool: what is trained on before anything is erased), R, H and T, and the preset."""
+
+    name: str
+    pool: Samples
+    references: Samples
+    held_out: Samples
+    test: Samples
+    preset: Preset
+
+    @property
+    def classes(self) -> int:
+        return int(self.test.labels.max()) + 1
+
+
+def load(name: str, directory: Path, seed: int, quick: bool = False) -> Data:
+    """The data set `name`, its R and H drawn with `seed`.
+
+    Raises ValueError for an unknown name or files that are not there.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if name == "digits":
+        everything = digits().samples()
+        order = torch.randperm(len(everything), generator=generator)
+        pool, references, held, test = (
+            everything[i] for i in order.split([len(everything) - 750, 270, 180, 300])
+        )
+        return Data(name, pool, references, held, test, PRESETS["digits-mlp"])
+    if name == "mnist":
+        source = mnist(directory)
+        everything, test = source.samples("train"), source.samples("test")
+        preset = PRESETS["mnist-mlp"]
+    elif name == "cifar10":
+        everything = _cifar10(directory / "CIFAR10" / "train.parquet")
+        test = _cifar10(directory / "CIFAR10" / "test.parquet")
+        preset = PRESETS["cifar-resnet18"]
+    else:
+        raise ValueError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")
+    order = torch.randperm(len(everything), generator=generator)
+    held = round(_HELD_BACK * len(everything))
+    if name == "cifar10" and quick:
+        size, held, _, tested = _QUICK_CIFAR
+        order, test = order[: size + 2 * held], test[:tested]
+    return Data(
+        name,
+        everything[order[2 * held :]],
+        everything[order[:held]],
+        everything[order[held : 2 * held]],
+        test,
+        preset,
+    )
+
+
+def _cifar10(path: Path) -> Samples:
+    """A parquet file with columns image (JPEG bytes of 32 x 32 RGB) and label (0..9)."""
+    from pyarrow import parquet  # only this data set needs it
+
+    if not path.is_file():
+        raise ValueError(f"no {path}: --data names the folder that holds CIFAR10/*.parquet")
+    table = parquet.read_table(path, columns=["image", "label"])
+    images = np.stack(
+        [
+            np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")).transpose(2, 0, 1)
+            for raw in table["image"].to_pylist()
+        ]
+    )
+    return Samples.from_numpy(images, table["label"].to_numpy().astype(np.int64))

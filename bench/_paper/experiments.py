@@ -1,0 +1,93 @@
+"""What can be asked of `bench.paper`: each experiment by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench._paper.data import Data, load
+from bench._paper.measures import Figures, over_seeds
+from bench._paper.methods import LEAN, available, row
+from bench._paper.scenes import Kind, Scene, make_scene
+from bench._paper.tables import PRINTED
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for. say: prints a line of progress."""
+
+    experiment: str
+    dataset: str
+    directory: Path
+    seeds: Sequence[int]
+    quick: bool
+    device: str
+    cache: Path | None
+    figures: Path
+    say: Callable[[str], None]
+
+    def data(self, seed: int) -> Data:
+        return load(self.dataset, self.directory, seed, self.quick)
+
+    def scene(self, kind: Kind, size: float, seed: int) -> Scene:
+        return make_scene(kind, size, self.data(seed), seed, self.device, self.cache)
+
+
+def compare(
+    options: Options,
+    kind: Kind,
+    size: float,
+    methods: Sequence[str],
+    configs: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Rows:
+    """A row for each method: its figures' mean and spread over the seeds."""
+    runs: dict[str, list[Figures]] = {method: [] for method in methods}
+    for seed in options.seeds:
+        scene = options.scene(kind, size, seed)
+        for method in methods:
+            options.say(f"{kind} {size:g}, seed {seed}: {method}")
+            runs[method].append(row(scene, method, (configs or {}).get(method)))
+    return [{"method": method} | over_seeds(found) for method, found in runs.items()]
+
+
+def table2(options: Options) -> dict[str, Any]:
+    """Table II: a trigger on 6 % of the training set, every method."""
+    rows = compare(options, "trigger", 0.06, [*available(), LEAN])
+    for found in rows:
+        printed = PRINTED.get(("table2", options.dataset, found["method"]))
+        if printed:
+            found["printed"] = printed
+    return {"rows": rows}
+
+
+REQUESTS: tuple[tuple[Kind, float], ...] = (
+    ("trigger", 0.06),
+    ("ordinary", 300),
+    ("ordinary", 3600),
+    ("wrong_labels", 300),
+    ("mixed", 300),
+    ("ordinary", 30),
+    ("ordinary", 10),
+    ("ordinary", 1),
+)
+
+
+def requests(options: Options) -> dict[str, Any]:
+    """Requests of other kinds and sizes: before, the default method, retraining."""
+    rows: Rows = []
+    for kind, size in REQUESTS:
+        if options.dataset == "digits":
+            size = size if size < 1 else max(1, round(size / 15))
+        for found in compare(options, kind, size, ["origin", "rfu_ss", "retrain", LEAN]):
+            rows.append({"scene": f"{kind} {size:g}"} | found)
+    return {"rows": rows}
+
+
+EXPERIMENTS: dict[str, Callable[[Options], dict[str, Any]]] = {
+    "table2": table2,
+    "requests": requests,
+}
