@@ -45,5 +45,9 @@ class LeaseLost(LetheError):
     """Another worker holds the job now: stop, write nothing more."""
 
 
+class CancelRequested(LetheError):
+    """The job was cancelled before it published: end it, publish nothing."""
+
+
 class SettingsError(LetheError):
     """The settings cannot be run with."""

@@ -16,10 +16,10 @@ from sqlalchemy.orm import aliased
 
 from core import jobs
 from core.db import Database, Transaction, database_now
-from core.errors import LeaseLost
+from core.errors import CancelRequested, LeaseLost
 from core.records import Job
 from core.settings import Settings
-from core.states import JOB_HELD
+from core.states import JOB_HELD, JOB_PAST_STOPPING, JOB_STOPPABLE
 from core.transitions import move
 
 
@@ -132,8 +132,14 @@ def check(tx: Transaction, held: Held) -> Job:
 
 
 def advance(tx: Transaction, held: Held, to: str, **values: Any) -> Job:
-    """Move the held job on, with `values`, in the caller's transaction. Raises `LeaseLost`."""
+    """Move the held job on, with `values`, in the caller's transaction.
+
+    Raises `LeaseLost`, and `CancelRequested` where the job would pass the point after which
+    it cannot be cancelled: whoever cancelled it was told that it would end.
+    """
     job = check(tx, held)
+    if job.cancel_requested and job.state in JOB_STOPPABLE and to in JOB_PAST_STOPPING:
+        raise CancelRequested(f"job {held.job_id} was cancelled before it published")
     move(tx, job, to, if_fence=held.fence, **values)
     return job
 
@@ -165,7 +171,7 @@ def fail(db: Database, held: Held, reason: str, settings: Settings, retry: bool 
 
 def _release(tx: Transaction, job: Job, reason: str, delay: float) -> None:
     later = tx.now + timedelta(seconds=delay)
-    if job.state in ("running", "verifying"):
+    if job.state in JOB_STOPPABLE:
         move(
             tx,
             job,

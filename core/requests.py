@@ -29,7 +29,7 @@ from core.records import (
     Subject,
     Taint,
 )
-from core.states import JOB_HELD, REQUEST, REQUEST_OPEN
+from core.states import JOB_HELD, JOB_STOPPABLE, REQUEST, REQUEST_OPEN
 from core.transitions import move
 
 DEFAULT_STRATEGY = "rfu_ss"
@@ -374,7 +374,7 @@ def _end_all(tx: Transaction, request_ids: list[str], to: str, reason: str) -> l
                 )
             )
             jobs.reschedule(tx, job.id)
-        elif job.state in ("running", "verifying") and alone:
+        elif job.state in JOB_STOPPABLE and alone:
             jobs.ask_to_stop(tx, job)
             stopping |= carried
         elif job.state != "cancelled":

@@ -76,5 +76,8 @@ VERSION = _machine(
 JOB_HELD = ("running", "verifying", "publishing", "destroying")
 """States in which a worker holds the job: at most one such job a model."""
 
+JOB_STOPPABLE, JOB_PAST_STOPPING = JOB_HELD[:2], JOB_HELD[2:]
+"""Those in which it can still be cancelled, and those in which it no longer can."""
+
 REQUEST_OPEN = ("received", "scheduled", "in_progress", "needs_review")
 """States of a request that still owes the person something."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from core import holding, jobs, requests
-from core.errors import LeaseLost, LetheError
+from core.errors import CancelRequested, LeaseLost, LetheError
 from core.holding import Held
 from core.jobs import NO_PROGRESS
 from unlearning import Cancelled
@@ -47,7 +47,7 @@ def run(engine: Engine, held: Held) -> str | None:
         except LeaseLost:
             log.warning("job %s was taken over by another worker", held.job_id)
             return None
-        except Cancelled:
+        except (Cancelled, CancelRequested):
             if heart.lost:
                 log.warning("job %s was taken over by another worker", held.job_id)
                 return None

@@ -64,8 +64,8 @@ def forget(context: Context) -> str:
     context.stop_if_asked()
     stored = context.engine.save_model(result.model)
     with context.engine.backend.db.transaction() as tx:
-        holding.check(tx, context.held)
         model = registry.lock_model(tx, context.model.id)
+        holding.check(tx, context.held)
         base = tx.session.get_one(Version, context.base.id)
         if base.state != "serving":
             raise Conflict(f"version {base.number} is no longer served: the job begins again")
@@ -118,8 +118,8 @@ def _begin(context: Context) -> None:
 def _nothing_learnt(context: Context) -> str:
     """No sample to erase was trained on: no version remembers these requests."""
     with context.engine.backend.db.transaction() as tx:
-        holding.check(tx, context.held)
         registry.lock_model(tx, context.model.id)
+        holding.check(tx, context.held)
         ids = request_ids(tx.session, context.job.id)
         own = [v.id for v in registry.versions(tx.session, context.model.id)]
         tx.session.execute(

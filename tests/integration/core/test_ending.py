@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from core import holding, jobs, registry, requests
 from core.backend import Backend
-from core.errors import Conflict, Invalid, NotFound
+from core.errors import CancelRequested, Conflict, Invalid, NotFound
 from core.records import JobRequest, RequestSample, Taint
 from core.states import JOB_HELD, REQUEST
 from tests.factories import make_dataset, make_model, submit, with_model
@@ -73,6 +73,20 @@ def test_a_running_job_is_asked_to_stop_and_the_request_ends_with_it(
     assert (job.state, job.cancel_requested) == (state, True)
     assert holding.heartbeat(backend.db, held, 30) is True
     assert left(backend, request.id) == ["Taint"], "what remembers it does so until it has ended"
+
+
+@pytest.mark.parametrize("to", ["publishing", "destroying"])
+def test_a_cancelled_job_never_passes_the_point_of_no_return(backend: Backend, to: str) -> None:
+    """The cancel was promised between the worker's last look at it and its next write."""
+    with_model(backend)
+    done = submit(backend)
+    held = claimed(backend)
+    if to == "publishing":
+        advance(backend, held, ["verifying"])
+    end(backend, done.request.id)
+    with pytest.raises(CancelRequested, match="cancelled before it published"):
+        advance(backend, held, [to])
+    advance(backend, held, ["cancelled"])
 
 
 @pytest.mark.parametrize("state", ["publishing", "destroying", "succeeded"])
