@@ -14,7 +14,9 @@ TASK = "lethe.work"
 
 def celery_app(settings: Settings) -> Celery:
     """A Celery application for the broker in force; the worker adds its task to it."""
-    app = Celery("lethe", broker=settings.broker_url or "filesystem://", set_as_current=False)
+    app = Celery(
+        "lethe", broker=settings.broker_url or "filesystem://localhost", set_as_current=False
+    )
     options: dict[str, Any]
     if settings.broker_url is None:
         folder = settings.home.absolute() / "broker"
@@ -58,6 +60,8 @@ class Queue:
 
     def __init__(self, settings: Settings) -> None:
         self._app = celery_app(settings)
+        # One try: who answers a request must not wait seconds for a broker that is gone.
+        self._app.conf.broker_transport_options["max_retries"] = 0
 
     def wake(self, job_id: str) -> None:
         """Send one wake-up; raises what the broker raises. Called after commit only."""
