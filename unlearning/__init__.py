@@ -3,6 +3,7 @@
 Usable from a notebook with nothing else of the project: see docs/notebook.md.
 """
 
+from unlearning._snapshot import Snapshot
 from unlearning.data import Records, Source, digits, image_folder, mnist
 from unlearning.methods import (
     STRATEGIES,
@@ -58,6 +59,7 @@ __all__ = [
     "RFUSSConfig",
     "Records",
     "Samples",
+    "Snapshot",
     "Source",
     "StepReport",
     "Strategy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
 from typing import Literal
 
 import torch
@@ -24,13 +24,36 @@ def epoch_batches(n: int, batch: int, generator: torch.Generator) -> list[Tensor
     return parts
 
 
-def endless_batches(n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of min(n, batch) indices for ever, reshuffled at each pass over 0..n-1."""
-    size = min(n, batch)
-    while True:
-        order = torch.randperm(n, generator=generator)
-        for start in range(0, n - size + 1, size):
-            yield order[start : start + size]
+class EndlessBatches:
+    """Batches of min(n, batch) indices for ever, reshuffled at each pass over 0..n-1.
+
+    A batch is a function of its number and of the seed alone: nothing needs to be kept to go
+    on from any step. `stream` tells apart several of one seed.
+    """
+
+    def __init__(
+        self, n: int, batch: int, seed: int, stream: str, device: str | torch.device = "cpu"
+    ) -> None:
+        self._n, self._size = n, min(n, batch)
+        self._seed, self._stream, self._device = seed, stream, device
+        self._a_pass = n // self._size if self._size else 1
+        self._now = -1
+        self._order = torch.empty(0, dtype=torch.int64, device=device)
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Indices, int64 on the device, of batch `number`, 0 or more."""
+        which, place = divmod(number, self._a_pass)
+        if which != self._now and self._size:
+            generator = seeded(self._seed, self._stream, which)
+            self._order = torch.randperm(self._n, generator=generator).to(self._device)
+            self._now = which
+        return self._order[place * self._size : (place + 1) * self._size]
+
+
+def seeded(seed: int, stream: str, number: int = 0) -> torch.Generator:
+    """A generator of its own for every seed, stream and number."""
+    digest = hashlib.sha256(f"{seed}/{stream}/{number}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 def augment(images: Tensor, kind: Augmentation, generator: torch.Generator) -> Tensor:

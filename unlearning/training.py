@@ -13,6 +13,7 @@ from unlearning._adam import Adam
 from unlearning._batches import AUGMENTATIONS, Augmentation, augment, epoch_batches
 from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
 from unlearning._flat import FlatParameters
+from unlearning._snapshot import Keeper, Moving, Resumption, Snapshot, Stateful, identity
 from unlearning.architecture import Architecture
 from unlearning.samples import Samples
 from unlearning.vib import VIB, copy_model, initialise, vib_loss
@@ -78,14 +79,19 @@ def train(
     device: str | torch.device = "cpu",
     on_progress: Callable[[TrainProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    resume: Snapshot | None = None,
+    on_snapshot: Callable[[Snapshot], None] | None = None,
+    snapshot_every: float = 10.0,
 ) -> VIB:
     """Train a fresh VIB on `samples`; exact retraining is this on the remaining ones.
 
     Returns the model in evaluation mode, on `device`. Same seed, same bits on the CPU.
-    `on_progress` is called about every 50 steps and at the end, `should_stop` before each step.
+    `on_progress` is called about every 50 steps and at the end, `should_stop` before each step,
+    `on_snapshot` after a step, every `snapshot_every` seconds (0: each). With `resume`, one
+    of those snapshots, the training goes on from it, to the same bits.
 
-    Raises ValueError for no samples, images of another shape or labels outside the classes,
-    and Cancelled when `should_stop` answers True.
+    Raises ValueError for no samples, images of another shape, labels outside the classes or a
+    snapshot of another training, and Cancelled when `should_stop` answers True.
     """
     if len(samples) == 0:
         raise ValueError("training needs at least one sample")
@@ -101,19 +107,43 @@ def train(
     optimiser = Adam(flat.theta_D)
     order = torch.Generator().manual_seed(seed)
     noise = torch.Generator(device).manual_seed(seed)
-    steps_an_epoch = len(epoch_batches(len(samples), config.batch, torch.Generator()))
-    epochs = max(config.epochs, -(-config.min_steps // steps_an_epoch))
-    total, step = epochs * steps_an_epoch, 0
-    for epoch in range(epochs):
-        for index in epoch_batches(len(samples), config.batch, order):
+    a_pass = len(epoch_batches(len(samples), config.batch, torch.Generator()))
+    epochs = max(config.epochs, -(-config.min_steps // a_pass))
+    total, done = epochs * a_pass, 0
+
+    asked = Resumption(resume, on_snapshot, snapshot_every)
+    began = order.get_state()  # of the epoch: its order is drawn again from there
+    parts: dict[str, Stateful] = {
+        "weights": Moving(now=flat.theta_D),
+        "model": Moving(**{k.replace(".", "_"): b for k, b in model.named_buffers()}),
+        "update": optimiser,
+        "epoch": Moving(began=began),
+    }
+    name = ""
+    if asked.wanted:
+        described = {"architecture": architecture.to_dict(), "config": config.to_dict()}
+        name = identity({**described, "strategy": "train", "seed": seed}, samples)
+    keeper = Keeper(asked, name, parts, {"order": order, "noise": noise})
+    if (state := keeper.restore()) is not None:
+        done = state["step"]
+    for epoch in range(done // a_pass, epochs):
+        if done % a_pass:
+            begun = torch.Generator()
+            begun.set_state(began)
+            batches = epoch_batches(len(samples), config.batch, begun)
+        else:
+            began.copy_(order.get_state())
+            batches = epoch_batches(len(samples), config.batch, order)
+        for index in batches[done % a_pass :]:
             if should_stop is not None and should_stop():
-                raise Cancelled(f"training was cancelled at step {step} of {total}")
+                raise Cancelled(f"training was cancelled at step {done} of {total}")
             index = index.to(device)
-            images = augment(samples.images[index], config.augment, order)
+            images = augment(samples.images.index_select(0, index), config.augment, order)
             loss = _step(model, flat, optimiser, images, samples.labels[index], config, noise)
-            step += 1
-            if on_progress is not None and (step % _REPORT_EVERY == 0 or step == total):
-                on_progress(TrainProgress(epoch + 1, epochs, step, total, float(loss)))
+            done += 1
+            if on_progress is not None and (done % _REPORT_EVERY == 0 or done == total):
+                on_progress(TrainProgress(epoch + 1, epochs, done, total, float(loss)))
+            keeper.offer(done, dict)
     return copy_model(model).eval()
 
 

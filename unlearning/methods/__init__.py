@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from unlearning._snapshot import Resumption, Snapshot, identity
 from unlearning.methods import _rfu_ss, _rfu_ss_paper
 from unlearning.methods._protocol import Outcome, Problem, Run, StepReport
 from unlearning.methods._rfu_ss import RFUSSConfig
@@ -83,17 +84,22 @@ def unlearn(
     rung: int = 0,
     on_step: Callable[[StepReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    resume: Snapshot | None = None,
+    on_snapshot: Callable[[Snapshot], None] | None = None,
+    snapshot_every: float = 10.0,
 ) -> Outcome:
     """Make a copy of `model` forget `problem.erased`; `model` itself is left as it is.
 
     config: the strategy's own (an object, or its `to_dict`); its defaults when None. rung:
-    how hard to try, 0 first. `on_step` is called every tenth step, `should_stop` before each.
-    Same seed, same bits on the CPU.
+    how hard to try, 0 first. `on_step` is called every tenth step, `should_stop` before each,
+    `on_snapshot` after one, every `snapshot_every` seconds (0: each). Given one of those
+    snapshots as `resume`, and all else alike, another process goes on from it, to the same
+    bits. Same seed, same bits on the CPU.
 
     Raises ValueError, saying what and why, for an unknown strategy or rung, a configuration
     of another strategy, a missing teacher, no erased samples, no remaining ones, a class that
-    would vanish, images of another shape, labels outside the classes or NaN weights; Cancelled
-    when `should_stop` answers True.
+    would vanish, images of another shape, labels outside the classes, NaN weights or a
+    snapshot of another run; Cancelled when `should_stop` answers True.
     """
     chosen = _strategy(strategy)
     if isinstance(rung, bool) or not isinstance(rung, int) or not 0 <= rung < chosen.rungs:
@@ -118,4 +124,12 @@ def unlearn(
         problem.references.to(device),
         problem.teacher,
     )
-    return chosen.run(working, moved, config, Run(seed, device, rung, on_step, should_stop))
+    asked = Resumption(resume, on_snapshot, snapshot_every)
+    name = ""
+    if asked.wanted:
+        described = {"strategy": strategy, "config": config.to_dict(), "seed": seed, "rung": rung}
+        judges = problem.teacher.models if problem.teacher else ()
+        weights = [model.state_dict() for model in (model, *judges)]
+        name = identity(described, problem.erased, problem.remaining, problem.references, *weights)
+    run = Run(seed, device, rung, on_step, should_stop, asked, name)
+    return chosen.run(working, moved, config, run)

@@ -3,35 +3,43 @@
 Parameter self-sharing: both objectives descend on one parameter vector theta_D (Wang, Zhang,
 Tian, Yu, IEEE TIFS 2024, doi 10.1109/TIFS.2023.3331239, section V and Algorithm 1).
 
-Shapes: D parameters, m erased and r remaining samples in a step, K dimensions of z.
+Shapes: D parameters, m erased and r remaining samples in a step, B = m + r, K dimensions of z.
 """
 
-# ruff: noqa: N806 - symbols carry their shapes
+# ruff: noqa: N803, N806 - symbols carry their shapes
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from unlearning import _cuda
 from unlearning._adam import Adam
-from unlearning._batches import endless_batches
+from unlearning._batches import EndlessBatches
 from unlearning._flat import FlatParameters
+from unlearning._gradients import two_gradients
+from unlearning._snapshot import Keeper, Moving, Stateful
 from unlearning.methods._protocol import Problem, Run, StepReport
 from unlearning.training import Cancelled
 from unlearning.vib import VIB, Output, copy_model, vib_loss
-from unlearning.weighting import Weighting, weight
+from unlearning.weighting import Weighting, gram, norm_of, weight
 
 REPORT_EVERY = 10  # steps between reports and checks: both wait for the device
 
 
 @dataclass(frozen=True)
 class Descent:
-    """steps: at most. erased_batch, remaining_batch: m and r. lr: Adam's. clip: the greatest
-    norm of the gradient followed. average: the decay of the exponential moving average of
-    theta, which is what is shipped (0: none).
+    """steps: at most. erased_batch, remaining_batch: m and r; 0 for an objective that has no
+    part. lr: the rate of each step. clip: the greatest norm of the gradient followed. average:
+    the decay of the exponential moving average of theta, which is what is shipped (0: none).
+    frozen_statistics: batch normalisation keeps the statistics that it has, as it must where
+    erased samples alone would set them.
     """
 
     steps: int
@@ -43,10 +51,130 @@ class Descent:
     fixed_alpha: float
     clip: float
     average: float
+    frozen_statistics: bool = False
 
 
 ForgetLoss = Callable[[Output, Tensor], Tensor]
-"""L_u from the outputs on m erased samples and their indices [m] in the erased set."""
+"""L_u from the outputs on m erased samples and their indices [m] in the erased set. One that is
+also `Stateful` (a learnt estimator) is kept in snapshots."""
+
+
+class Stop(Protocol):
+    """When to end; asked every tenth step, of the model that would be shipped."""
+
+    def __call__(self, model: VIB, step: int, /) -> bool: ...
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers from check to check, in JSON's own types."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        ...
+
+
+class Variables(Protocol):
+    """What is descended on. The plain case is the weights themselves (`Weights`)."""
+
+    theta_V: Tensor  # noqa: N815
+
+    def place(self, noise: torch.Generator) -> None:
+        """Give the model the weights that the coming step is to be taken at."""
+        ...
+
+    def gradients(self, g_2D: Tensor, loss_u: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients [2, V] and L_u of the variables, from those of the model's weights."""
+        ...
+
+    def ship(self, theta_V: Tensor, model_D: Tensor) -> None:
+        """Write to model_D the weights to ship when the variables are (averaged) theta_V."""
+        ...
+
+
+class Update(Protocol):
+    """How a gradient is followed: Adam, unless a method has its own."""
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def step(self, g_V: Tensor, lr: float) -> None: ...
+
+
+class Weights:
+    """The model's own weights as variables."""
+
+    def __init__(self, flat: FlatParameters) -> None:
+        self.theta_V = flat.theta_D
+
+    def place(self, noise: torch.Generator) -> None:
+        """They are in place."""
+
+    def gradients(self, g_2D: Tensor, loss_u: Tensor) -> tuple[Tensor, Tensor]:
+        return g_2D, loss_u
+
+    def ship(self, theta_V: Tensor, model_D: Tensor) -> None:
+        model_D.copy_(theta_V)
+
+
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """model: the averaged one. steps taken. converged: whether `stop` ended them. seconds: of
+    the steps, those before a snapshot included.
+    """
+
+    model: VIB
+    steps: int
+    converged: bool
+    history: list[StepReport]
+    seconds: float
+
+
+class _Step:
+    """One step, without a value ever leaving the device."""
+
+    def __init__(
+        self,
+        model: VIB,
+        problem: Problem,
+        settings: Descent,
+        forget_loss: ForgetLoss,
+        vary: Variables,
+        update: Update,
+        flat: FlatParameters,
+        noise: torch.Generator,
+    ) -> None:
+        self._model, self._problem, self._settings = model, problem, settings
+        self._forget_loss, self._vary, self._update, self._noise = forget_loss, vary, update, noise
+        self._gradients = two_gradients(model, flat)
+        self.average_V = vary.theta_V.clone()
+
+    def __call__(self, e: Tensor, r: Tensor) -> Tensor:
+        """Take the step of erased samples e [m] and remaining ones r [r].
+
+        Returns L_u, L_r, alpha, ||g_u||^2, ||g_r||^2, g_u . g_r, as they were before it.
+        """
+        erased, remaining, settings = self._problem.erased, self._problem.remaining, self._settings
+        m = len(e)
+        images = torch.cat([erased.images.index_select(0, e), remaining.images.index_select(0, r)])
+        self._vary.place(self._noise)
+        latent = self._model.architecture.latent
+        noise_BK = torch.randn(len(images), latent, generator=self._noise, device=images.device)
+        labels_r = remaining.labels.index_select(0, r)
+
+        def losses(out_u: Output, out_r: Output) -> tuple[Tensor, Tensor]:
+            zero = noise_BK.new_zeros(())
+            loss_u = self._forget_loss(out_u, e) if m else zero
+            return loss_u, vib_loss(out_r, labels_r, settings.beta) if len(r) else zero
+
+        loss_u, loss_r = self._gradients(self._model.prepare(images), noise_BK, m, losses)
+        with torch.no_grad():
+            g_2V, loss_u = self._vary.gradients(self._gradients.g_2D, loss_u)
+            gram_22 = gram(g_2V)
+            alpha = weight(settings.weighting, gram_22, settings.fixed_alpha)
+            short = settings.clip / norm_of(gram_22, alpha).clamp_min(settings.clip)
+            g_V = torch.stack([alpha, 1.0 - alpha]).mul_(short) @ g_2V
+            self._update.step(g_V, settings.lr)
+            self.average_V.lerp_(self._vary.theta_V, 1.0 - settings.average)
+            return torch.stack([loss_u, loss_r, alpha, gram_22[0, 0], gram_22[1, 1], gram_22[0, 1]])
 
 
 def descend(
@@ -54,63 +182,81 @@ def descend(
     problem: Problem,
     settings: Descent,
     forget_loss: ForgetLoss,
-    stop: Callable[[VIB, int], bool],
+    stop: Stop,
     run: Run,
-) -> tuple[VIB, int, bool, list[StepReport]]:
-    """Train `model` itself (a copy of the caller's) and return the averaged one.
+    *,
+    variables: Callable[[FlatParameters], Variables] = Weights,
+    update: Callable[[Tensor, FlatParameters], Update] | None = None,
+) -> Ended:
+    """Train `model` itself (a copy of the caller's).
 
-    `stop(averaged, step)` is asked every tenth step. Also returned: steps taken, whether
-    `stop` ended them, and the reports.
-
-    Raises Cancelled when `run.should_stop` answers True.
+    Resumed from a snapshot it gives, on the CPU, the same bits as uninterrupted. Raises
+    Cancelled when `run.should_stop` answers True, ValueError for a snapshot of another run.
     """
-    erased, remaining = problem.erased, problem.remaining
+    began = time.perf_counter()
     device = model.device
-    averaged = copy_model(model).eval()
-    average_D = FlatParameters(averaged).theta_D
-    flat = FlatParameters(model.train())
-    theta_D = flat.theta_D
-    optimiser = Adam(theta_D)
-    order = torch.Generator().manual_seed(run.seed)
+    shipped = copy_model(model).eval()
+    shipped_D = FlatParameters(shipped).theta_D
+    flat = FlatParameters(model.train(not settings.frozen_statistics))
+    vary = variables(flat)
+    follow = Adam(vary.theta_V) if update is None else update(vary.theta_V, flat)
     noise = torch.Generator(device).manual_seed(run.seed)
-    erased_order = endless_batches(len(erased), settings.erased_batch, order)
-    remaining_order = endless_batches(len(remaining), settings.remaining_batch, order)
+    one_step = _Step(model, problem, settings, forget_loss, vary, follow, flat, noise)
+    advance = _cuda.captured(one_step, noise) if device.type == "cuda" else one_step
+    n, m, others, r = (
+        len(problem.erased),
+        settings.erased_batch,
+        len(problem.remaining),
+        settings.remaining_batch,
+    )
+    erased_batches = EndlessBatches(n, m, run.seed, "erased", device)
+    remaining_batches = EndlessBatches(others, r, run.seed, "remaining", device)
+
+    parts: dict[str, Stateful] = {
+        "weights": Moving(now=vary.theta_V, average=one_step.average_V),
+        "model": Moving(**{k.replace(".", "_"): b for k, b in model.named_buffers()}),
+        "update": follow,
+    }
+    estimator: object = forget_loss
+    if isinstance(estimator, Stateful):
+        parts["estimator"] = estimator
+    keeper = Keeper(run.snapshots, run.identity, parts, {"noise": noise})
     history: list[StepReport] = []
-    for step in range(1, settings.steps + 1):
+    done = 0
+    if (state := keeper.restore()) is not None:
+        done, began = state["step"], began - state["seconds"]
+        history = [StepReport(*values) for values in state["history"]]
+        stop.restore(state["stop"])
+
+    def state_now() -> dict[str, Any]:
+        return {
+            "seconds": time.perf_counter() - began,
+            "history": [list(astuple(report)) for report in history],
+            "stop": stop.state(),
+        }
+
+    for step in range(done + 1, settings.steps + 1):
         if run.should_stop is not None and run.should_stop():
             raise Cancelled(f"unlearning was cancelled at step {step - 1}")
-        e = next(erased_order).to(device)
-        r = next(remaining_order).to(device)
-        x = model.prepare(torch.cat([erased.images[e], remaining.images[r]]))
-        noise_BK = torch.randn(len(x), model.architecture.latent, generator=noise, device=device)
-        out = model(x, noise_BK)
-        m = len(e)
-        loss_u = forget_loss(Output(*(part[:m] for part in out)), e)
-        loss_r = vib_loss(Output(*(part[m:] for part in out)), remaining.labels[r], settings.beta)
-        g_u_D = flat.gradient(loss_u, keep_graph=True)
-        g_r_D = flat.gradient(loss_r)
-        alpha = weight(settings.weighting, g_u_D, g_r_D, settings.fixed_alpha)
-        g_D = torch.lerp(g_r_D, g_u_D, alpha)
-        g_D.mul_(settings.clip / g_D.norm().clamp_min(settings.clip))
-        optimiser.step(g_D, settings.lr)
-        average_D.lerp_(theta_D, 1.0 - settings.average)
+        values = advance(erased_batches[step - 1], remaining_batches[step - 1])
         if step % REPORT_EVERY == 0 or step == settings.steps:
-            values = torch.stack(
-                [loss_u, loss_r, alpha, g_u_D.norm(), g_r_D.norm(), g_u_D.dot(g_r_D)]
-            ).tolist()
-            loss_u_, loss_r_, alpha_, norm_u, norm_r, dot = values
-            cosine = dot / max(norm_u * norm_r, 1e-30)
-            report = StepReport(
-                "unlearning", step, settings.steps, loss_u_, loss_r_, alpha_, norm_u, norm_r, cosine
-            )
-            history.append(report)
+            history.append(_report(step, settings.steps, values))
             if run.on_step is not None:
-                run.on_step(report)
-            for mine, theirs in zip(averaged.buffers(), model.buffers(), strict=True):
+                run.on_step(history[-1])
+            vary.ship(one_step.average_V, shipped_D)
+            for mine, theirs in zip(shipped.buffers(), model.buffers(), strict=True):
                 mine.copy_(theirs)
-            if stop(averaged, step):
-                return averaged, step, True, history
-    return averaged, settings.steps, False, history
+            if stop(shipped, step):
+                return Ended(shipped, step, True, history, time.perf_counter() - began)
+        keeper.offer(step, state_now)
+    return Ended(shipped, settings.steps, False, history, time.perf_counter() - began)
+
+
+def _report(step: int, steps: int, values: Tensor) -> StepReport:
+    loss_u, loss_r, alpha, uu, rr, ur = values.tolist()
+    norm_u, norm_r = math.sqrt(uu), math.sqrt(rr)
+    cosine = ur / max(norm_u * norm_r, 1e-30)
+    return StepReport("unlearning", step, steps, loss_u, loss_r, alpha, norm_u, norm_r, cosine)
 
 
 def weighting_warnings(history: list[StepReport]) -> list[str]:

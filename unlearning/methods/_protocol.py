@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from unlearning._snapshot import Resumption
 from unlearning.samples import Samples
 from unlearning.teacher import Teacher
 from unlearning.vib import VIB
@@ -113,3 +114,5 @@ class Run:
     rung: int = 0
     on_step: Callable[[StepReport], None] | None = None
     should_stop: Callable[[], bool] | None = None
+    snapshots: Resumption = field(default_factory=Resumption)
+    identity: str = ""  # names the run in its snapshots; empty when none is wanted

@@ -125,22 +125,22 @@ def rfu_ss(model: VIB, problem: Problem, config: RFUSSConfig, run: Run) -> Outco
         return loss
 
     settings = Descent(**{**to_fields(config), "steps": steps})
-    unlearned, taken, converged, history = descend(model, problem, settings, forget_loss, stop, run)
-    if not converged:
+    ended = descend(model, problem, settings, forget_loss, stop, run)
+    if not ended.converged:
         warnings.append(
-            f"the stop rule was not reached in {taken} steps: the erased samples can still be "
-            "told from unseen ones"
+            f"the stop rule was not reached in {ended.steps} steps: the erased samples can still "
+            "be told from unseen ones"
         )
     return Outcome(
-        model=unlearned,
+        model=ended.model,
         strategy="rfu_ss",
-        steps=taken,
+        steps=ended.steps,
         seconds=time.perf_counter() - started,
-        converged=converged,
+        converged=ended.converged,
         rung=run.rung,
         flagged=targets.flagged_E.cpu(),
-        history=history,
-        warnings=warnings + weighting_warnings(history),
+        history=ended.history,
+        warnings=warnings + weighting_warnings(ended.history),
     )
 
 

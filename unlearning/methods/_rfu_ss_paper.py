@@ -13,7 +13,6 @@ With beta_u < 1 it does not forget: for a confident model the limiting KL of Eq.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,9 +23,9 @@ from torch.nn import functional
 
 from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
 from unlearning.methods._descent import Descent, descend, weighting_warnings
+from unlearning.methods._erased_accuracy import ErasedAccuracy
 from unlearning.methods._protocol import Outcome, Problem, Run
 from unlearning.presets import preset_for
-from unlearning.verification.utility import accuracy
 from unlearning.vib import VIB, Output, kl_to_standard_normal
 from unlearning.weighting import WEIGHTINGS, Weighting
 
@@ -86,15 +85,11 @@ def default_config(model: VIB) -> PaperConfig:
 
 def rfu_ss_paper(model: VIB, problem: Problem, config: PaperConfig, run: Run) -> Outcome:
     """Run the printed algorithm on `model`, a copy of the caller's that is trained in place."""
-    started = time.perf_counter()
     fixed = fixed_outputs(model, problem.erased.images)
 
     def forget_loss(out: Output, e: Tensor) -> Tensor:
         before = Output(*(part[e] for part in fixed))
         return paper_forget_loss(out, before, problem.erased.labels[e], config)
-
-    def stop(averaged: VIB, _step: int) -> bool:
-        return accuracy(averaged, problem.erased) <= config.stop_accuracy
 
     settings = Descent(
         steps=config.steps,
@@ -107,24 +102,9 @@ def rfu_ss_paper(model: VIB, problem: Problem, config: PaperConfig, run: Run) ->
         clip=1e9,  # the paper clips nothing and averages nothing
         average=0.0,
     )
-    unlearned, taken, converged, history = descend(model, problem, settings, forget_loss, stop, run)
-    warnings = weighting_warnings(history)
-    if not converged:
-        warnings.append(
-            f"after {taken} steps more than {config.stop_accuracy:.0%} of the erased samples "
-            "are still given their label"
-        )
-    return Outcome(
-        model=unlearned,
-        strategy="rfu_ss_paper",
-        steps=taken,
-        seconds=time.perf_counter() - started,
-        converged=converged,
-        rung=run.rung,
-        flagged=torch.zeros(len(problem.erased), dtype=torch.bool),
-        history=history,
-        warnings=warnings,
-    )
+    stop = ErasedAccuracy(problem.erased, config.stop_accuracy)
+    ended = descend(model, problem, settings, forget_loss, stop, run)
+    return stop.outcome("rfu_ss_paper", ended, run, weighting_warnings(ended.history))
 
 
 @torch.no_grad()

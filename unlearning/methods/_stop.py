@@ -8,6 +8,7 @@ Shapes: E erased samples, R references, P of them in a group, C classes.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +58,14 @@ class StopRule:
             return False
         self._passes = self._passes + 1 if self._indistinguishable(model) else 0
         return self._passes >= 2
+
+    def state(self) -> dict[str, Any]:
+        """Checks passed in a row."""
+        return {"passes": self._passes}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self._passes = int(state["passes"])
 
     def _indistinguishable(self, model: VIB) -> bool:
         logits_RC = model.logits(self._references.images)

@@ -18,7 +18,7 @@ from unlearning import (
     trigger_rates,
 )
 from unlearning._adam import Adam
-from unlearning._batches import augment, endless_batches, epoch_batches
+from unlearning._batches import EndlessBatches, augment, epoch_batches
 
 CONFIG = TrainingConfig(epochs=3, batch=16, lr=3e-3, beta=1e-3)
 
@@ -96,10 +96,20 @@ def test_an_epoch_holds_each_sample_once(n: int, sizes: list[int]) -> None:
 
 
 def test_endless_batches_pass_evenly_over_few_samples() -> None:
-    batches = endless_batches(3, 10, torch.Generator().manual_seed(0))
-    assert all(sorted(next(batches).tolist()) == [0, 1, 2] for _ in range(4))
-    batches = endless_batches(10, 5, torch.Generator().manual_seed(0))
-    assert sorted(next(batches).tolist() + next(batches).tolist()) == list(range(10))
+    batches = EndlessBatches(3, 10, 0, "few")
+    assert all(sorted(batches[i].tolist()) == [0, 1, 2] for i in range(4))
+    batches = EndlessBatches(10, 5, 0, "more")
+    assert sorted(batches[0].tolist() + batches[1].tolist()) == list(range(10))
+    assert len(EndlessBatches(10, 0, 0, "none")[7]) == 0
+
+
+def test_a_batch_is_a_function_of_its_number() -> None:
+    forth, back = (EndlessBatches(10, 4, 3, "s") for _ in range(2))
+    one = [forth[i].tolist() for i in range(6)]
+    two = [back[i].tolist() for i in reversed(range(6))]
+    assert one == two[::-1]
+    assert len({tuple(batch) for batch in one}) == 6, "each pass has its own order"
+    assert one != [EndlessBatches(10, 4, 3, "other")[i].tolist() for i in range(6)]
 
 
 def test_a_shift_moves_by_one_pixel_and_all_nine_ways() -> None:
