@@ -1,6 +1,7 @@
 """Weights of two objectives, forgetting (g_u) and remembering (g_r): alpha and 1 - alpha.
 
-Shapes: D parameters. The step goes along alpha * g_u + (1 - alpha) * g_r.
+The step goes along alpha * g_u + (1 - alpha) * g_r. Every rule needs only the products of the
+two gradients, and gram_22 = [[g_u.g_u, g_u.g_r], [g_u.g_r, g_r.g_r]] holds them.
 All stay on the device: nothing here waits for a value.
 """
 
@@ -17,36 +18,43 @@ WEIGHTINGS: tuple[Weighting, ...] = ("eq14", "equal_norm", "fixed")
 _TINY = 1e-30  # where both gradients vanish or agree, any weight gives the same step
 
 
-def eq14(g_u_D: Tensor, g_r_D: Tensor) -> Tensor:  # noqa: N803
+def gram(g_2D: Tensor) -> Tensor:  # noqa: N803
+    """gram_22 of the gradients g_u, g_r, the rows of g_2D."""
+    return g_2D @ g_2D.T
+
+
+def eq14(gram_22: Tensor) -> Tensor:
     """alpha = clip(((g_r - g_u) . g_r) / ||g_u - g_r||^2, 0, 1), a scalar tensor.
 
     Wang, Zhang, Tian, Yu, IEEE TIFS 2024, doi 10.1109/TIFS.2023.3331239, Eq. 14: the
-    shortest vector between the two gradients.
+    shortest vector between the two gradients, which is MGDA for two objectives (Sener and
+    Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018).
     """
-    apart = g_r_D - g_u_D
-    return (apart.dot(g_r_D) / apart.dot(apart).clamp_min(_TINY)).clamp(0.0, 1.0)
+    (uu, ur), (_, rr) = gram_22.unbind()[0].unbind(), gram_22.unbind()[1].unbind()
+    apart = uu + rr - 2.0 * ur
+    return ((rr - ur) / apart.clamp_min(_TINY)).clamp(0.0, 1.0)
 
 
-def equal_norm(g_u_D: Tensor, g_r_D: Tensor) -> Tensor:  # noqa: N803
+def equal_norm(gram_22: Tensor) -> Tensor:
     """alpha = ||g_r|| / (||g_r|| + ||g_u||), a scalar tensor: both gradients pull alike.
 
     For two objectives this is the direction of the Nash bargaining solution (Navon et al.,
     "Multi-Task Learning as a Bargaining Game", ICML 2022).
     """
-    norm_u, norm_r = g_u_D.norm(), g_r_D.norm()
-    alpha: Tensor = norm_r / (norm_r + norm_u).clamp_min(_TINY)
-    return alpha
+    norm_u, norm_r = gram_22.diagonal().sqrt().unbind()
+    return norm_r / (norm_r + norm_u).clamp_min(_TINY)
 
 
-def weight(
-    weighting: Weighting,
-    g_u_D: Tensor,  # noqa: N803
-    g_r_D: Tensor,  # noqa: N803
-    fixed: float = 0.5,
-) -> Tensor:
+def weight(weighting: Weighting, gram_22: Tensor, fixed: float = 0.5) -> Tensor:
     """alpha, a scalar tensor in 0..1, by the named rule; `fixed` is the rule "fixed"'s own."""
     if weighting == "eq14":
-        return eq14(g_u_D, g_r_D)
+        return eq14(gram_22)
     if weighting == "equal_norm":
-        return equal_norm(g_u_D, g_r_D)
-    return torch.as_tensor(fixed, dtype=g_u_D.dtype, device=g_u_D.device)
+        return equal_norm(gram_22)
+    return torch.full_like(gram_22[0, 0], fixed)
+
+
+def norm_of(gram_22: Tensor, alpha: Tensor) -> Tensor:
+    """||alpha * g_u + (1 - alpha) * g_r||, a scalar tensor."""
+    a_2 = torch.stack([alpha, 1.0 - alpha])
+    return (a_2 @ gram_22 @ a_2).clamp_min(0.0).sqrt()
