@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core.db import Transaction
 from core.errors import Conflict, NotFound
 from core.ids import new_id
+from core.names import check_name
 from core.records import Dataset, ErasureRequest, Job, Model, Taint, Teacher, Version
 from core.states import JOB_HELD, REQUEST_OPEN
 from core.transitions import move
@@ -41,7 +42,8 @@ def create_model(
     training: dict[str, Any],
     policy: dict[str, Any] | None = None,
 ) -> Model:
-    """Register a model; raises `Conflict` when the name is taken."""
+    """Register a model; raises `Conflict` when the name is taken, `Invalid` for a bad name."""
+    check_name(name)
     taken = tx.session.scalars(select(Model.id).where(Model.name == name)).first()
     if taken is not None:
         raise Conflict(f"there is a model {name!r} already; choose another name")

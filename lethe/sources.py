@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets import Chunk
 from core.errors import Invalid
+from core.importing import Chunk
 from lethe.parquet import CIFAR10, ParquetRows
 from lethe.rows import Rows, RowSource, Split
 
@@ -131,7 +131,7 @@ class Planting:
 
 
 class Subjected:
-    """A `core.datasets.Source`: rows with their subjects and, where asked for, the trigger."""
+    """A `core.importing.Source`: rows with their subjects and, where asked for, the trigger."""
 
     def __init__(
         self,

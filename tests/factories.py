@@ -1,7 +1,7 @@
 """What tests start from: small data sets, models and requests, made through the real use cases.
 
 with_model(backend)                  data set "people", and "digits" that serves: the usual start
-make_dataset(backend, ...)           imported through core.datasets.Importer: random images, seeded
+make_dataset(backend, ...)           imported through core.importing.Importer: random images, seeded
 make_model(backend, dataset, ...)    a serving version whose checkpoint file really exists
 submit(backend, ...)                 an erasure request through core.requests
 subject_in(backend, dataset, split)  a subject whose samples lie in this split
@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from core import registry, requests
+from core import intake, registry
 from core.backend import Backend
-from core.datasets import Chunk, Importer
+from core.importing import Chunk, Importer
 from core.records import Dataset, Model
 from core.samples import Split
 from core.settings import Settings
@@ -25,7 +25,7 @@ from core.settings import Settings
 
 @dataclass
 class RandomSource:
-    """Random images of `subjects` people, each with `per_subject` of them (core.datasets.Source).
+    """Random images of `subjects` people, each with `per_subject` of them (core.importing.Source).
 
     Subjects are "subject-0", "subject-1", ...; sample ids "train/00000", ...
     """
@@ -90,14 +90,14 @@ def submit(
     *,
     model: str = "digits",
     key_id: str | None = None,
-    repeat: requests.Repeat | None = None,
+    repeat: intake.Repeat | None = None,
     **new: Any,
-) -> requests.Submitted:
+) -> intake.Submitted:
     """Post an erasure request: of "subject-0" unless `subject_id` or `sample_ids` say whose."""
     if subject_id is None and "sample_ids" not in new:
         subject_id = "subject-0"
-    wanted = requests.NewRequest(model=model, subject_id=subject_id, **new)
-    return requests.submit(backend, wanted, key_id=key_id, repeat=repeat)
+    wanted = intake.NewRequest(model=model, subject_id=subject_id, **new)
+    return intake.submit(backend, wanted, key_id=key_id, repeat=repeat)
 
 
 def subject_in(backend: Backend, dataset: Dataset, split: Split, nth: int = 0) -> str:

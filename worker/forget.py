@@ -51,8 +51,11 @@ def ladder(strategy: str) -> list[str]:
 
 def forget(context: Context) -> str:
     """Make a candidate and register it; returns the state that the job is in then."""
-    _begin(context)
+    serves = _begin(context)
     context.report("loading", 0.02, now=True)
+    if not serves:
+        # Candidates that remember the requests keep their taint, and are destroyed for it.
+        return _nothing_to_unlearn(context, "the model serves no version")
     if len(context.erased_train) == 0:
         return _nothing_learnt(context)
     strategy = ladder(context.job.strategy)[context.job.rung]
@@ -102,17 +105,16 @@ def forget(context: Context) -> str:
     return "verifying"
 
 
-def _begin(context: Context) -> None:
-    """Note the version that the job starts from: the one that is served now."""
+def _begin(context: Context) -> bool:
+    """Note the version that the job starts from, the one that is served now; is there one?"""
     with context.engine.backend.db.transaction() as tx:
         job = holding.check(tx, context.held)
         base = registry.serving(tx.session, job.model_id)
-        if base is None:
-            raise Conflict("the model serves no version: train it, then retry the job")
-        if job.base_version_id != base.id:
+        if base is not None and job.base_version_id != base.id:
             job.base_version_id = base.id
             job.revision += 1
     context.job = job
+    return base is not None
 
 
 def _nothing_learnt(context: Context) -> str:
@@ -125,12 +127,13 @@ def _nothing_learnt(context: Context) -> str:
         tx.session.execute(
             delete(Taint).where(Taint.request_id.in_(ids), Taint.version_id.in_(own))
         )
-        verification = {
-            "verdict": "PASS",
-            "gates": [],
-            "measures": {},
-            "note": "none of the samples was trained on, so that no version remembers them",
-        }
+    return _nothing_to_unlearn(context, "none of the samples was trained on")
+
+
+def _nothing_to_unlearn(context: Context, why: str) -> str:
+    """Go straight to destroying the samples; the record says why."""
+    verification = {"verdict": "PASS", "gates": [], "measures": {}, "note": why}
+    with context.engine.backend.db.transaction() as tx:
         context.job = holding.advance(tx, context.held, "destroying", verification=verification)
     return "destroying"
 

@@ -47,7 +47,7 @@ def import_(
 
     Example: `lethe dataset import digits --from digits --samples-per-subject 10`
     """
-    from core.datasets import Importer
+    from core.importing import Importer
     from lethe.home import opened
     from lethe.sources import Planting, Subjected, SubjectMap, open_source
 

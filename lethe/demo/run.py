@@ -14,8 +14,8 @@ import numpy as np
 import typer
 
 from core import certificates, first_key, registry
-from core.datasets import Chunk, Importer
 from core.errors import LetheError
+from core.importing import Chunk, Importer
 from core.settings import Settings
 from lethe.answers import ErasureRequest, Job
 from lethe.client import Client

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from core import audit, facts, requests
+from core import audit, facts, intake, requests
 from core.db import Transaction, database_now
+from core.intake import NewRequest, Repeat
 from core.records import ErasureRequest
-from core.requests import NewRequest, Repeat
 from service.deps import BackendDep, CanErase, CanRead, CanReview, CanWithdraw, Reader, Tx
 from service.openapi import problems
 from service.paging import Cursor, Id, Limit, ModelFilter, StatusFilter, page
@@ -68,7 +68,7 @@ def post(
     if idempotency_key is not None:
         digest = backend.identities.body(audit.canonical(body.model_dump()))
         repeat = Repeat(idempotency_key, digest, render)
-    done = requests.submit(backend, new, key_id=caller.key_id, repeat=repeat)
+    done = intake.submit(backend, new, key_id=caller.key_id, repeat=repeat)
     headers = {"Location": f"/erasure-requests/{done.request.id}"}
     if done.replayed is not None:
         headers["Idempotency-Replayed"] = "true"

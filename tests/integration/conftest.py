@@ -16,9 +16,9 @@ import torch
 
 from core import migrate
 from core.backend import Backend, open_backend
-from core.datasets import Importer
+from core.importing import Importer
+from core.intake import NewRequest, submit
 from core.records import ErasureRequest, Job
-from core.requests import NewRequest, submit
 from core.settings import Settings
 from lethe.sources import Planting, Subjected, open_source
 from tests.conftest import SECRET

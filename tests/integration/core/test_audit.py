@@ -167,14 +167,19 @@ def test_writers_at_once_take_turns(backend: Backend, fresh: bool) -> None:
     assert report(backend) == ChainReport(30 + (not fresh), report(backend).head)
 
 
-def test_a_certificate_names_the_head_though_others_write(postgres_backend: Backend) -> None:
-    """It reads the head unlocked; the chain must not go on from what was read then."""
+def test_a_head_that_was_read_before_others_wrote_is_read_anew(
+    postgres_backend: Backend,
+) -> None:
+    """A certificate names the head, unlocked; the chain must not go on from what it read."""
     backend = postgres_backend
     with_model(backend)
     request = request_of(backend, submit(backend, "subject-1").request.id)
     with backend.db.transaction() as tx:
+        head = tx.session.get_one(AuditHead, 1)
         certificates.issue(tx, backend.signer, request, "people", {})
+        seq = head.seq
         write(backend, 1)
+    assert head.seq == seq + 2
     assert report(backend).broken_at is None
     with backend.db.transaction() as tx:  # issuing twice is a no-op
         certificates.issue(tx, backend.signer, request, "people", {})

@@ -97,12 +97,14 @@ def test_a_silent_holder_is_replaced_under_a_larger_fence(backend: Backend, stat
     assert "taken over" in events_of(backend, "job", old.job_id)
 
 
-def test_the_old_holder_wakes_up_and_can_write_nothing(backend: Backend) -> None:
+@pytest.mark.parametrize("owner", ["worker-2", "worker-1"])
+def test_the_old_holder_wakes_up_and_can_write_nothing(backend: Backend, owner: str) -> None:
+    """Nor can it when the new holder is another thread of the same worker."""
     with_model(backend)
     submitted_job(backend)
     old = claimed(backend)
     expire(backend, old)
-    claimed(backend, "worker-2")
+    claimed(backend, owner)
     before = vars(job_of(backend, old.job_id)).copy()
     writes = [
         lambda: holding.heartbeat(backend.db, old, 60),

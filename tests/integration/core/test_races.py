@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core import holding, jobs, registry, requests
+from core import holding, intake, jobs, registry, requests
 from core.backend import Backend
 from core.db import Transaction
 from core.errors import Conflict, LetheError
@@ -81,8 +81,8 @@ def test_a_cancellation_that_meets_a_joining_request_lets_it_be(
     joined: list[str] = []
 
     def join(tx: Transaction) -> None:
-        new = requests.NewRequest(model="digits", subject_id="subject-0")
-        done = requests._submit(tx, backend, new, [], None, None)
+        new = intake.NewRequest(model="digits", subject_id="subject-0")
+        done = intake._submit(tx, backend, new, [], None, None)
         joined.append(done.request.id)
 
     def cancel() -> str:

@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from core import audit, certificates, jobs, registry, requests
 from core.certificates import verify as verify_certificate
+from core.intake import NewRequest, submit
 from core.records import Denied, Model, Subject, Taint, Version
-from core.requests import NewRequest, submit
 from tests.integration.conftest import Erase, look
 from worker import tasks
 from worker.engine import Engine
@@ -245,3 +245,20 @@ def test_two_models_on_one_data_set_both_forget_before_the_samples_go(engine: En
     assert sorted(document["models"]) == ["digits", "second"]
     assert len(live) == 2
     assert np.all([version.state == "serving" for version in live])
+
+
+def test_a_model_that_serves_nothing_still_loses_the_samples(engine: Engine) -> None:
+    """Its candidates, which remember the person, go with them."""
+    subject = _trained_subject(engine)
+    pixels = _pixels(engine, subject)
+    with engine.backend.db.transaction() as tx:
+        version = registry.serving(tx.session, _model(engine).id)
+        assert version is not None
+        version.state = "candidate"
+    submitted = submit(engine.backend, NewRequest("digits", subject), key_id=None)
+    tasks.work(engine, "by hand")
+    job, request = look(engine, submitted.job_ids[0], submitted.request.id)
+    assert (job.state, request.state) == ("succeeded", "completed")
+    assert not engine.backend.checkpoints.exists(version.digest)
+    for image in pixels:
+        assert _files_with(engine.backend.settings.home, image) == []

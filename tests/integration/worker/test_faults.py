@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import select, update
 
 from core import audit, holding, jobs, registry, requests
+from core.intake import NewRequest, submit
 from core.records import ErasureRequest, Job, Taint, Version
-from core.requests import NewRequest, submit
 from tests.integration.conftest import look
 from worker import erase as erase_module
 from worker import tasks

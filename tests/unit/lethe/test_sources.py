@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from core.datasets import Chunk
 from core.errors import Invalid
+from core.importing import Chunk
 from lethe.sources import TRIGGER_SUBJECT, Planting, Subjected, SubjectMap, open_source
 
 

@@ -1,0 +1,116 @@
+"""Enlisting: the job by which a model will forget what a request names."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core import jobs, registry
+from core.db import Transaction
+from core.ids import new_id
+from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample
+from core.settings import Settings
+from core.states import JOB_HELD
+
+
+def enlist(
+    tx: Transaction, settings: Settings, model: Model, request: ErasureRequest, strategy: str
+) -> Job:
+    """The job by which `model` will forget what `request` names. The model's row must be locked.
+
+    It joins a job that is erasing these very samples already, or a queued one for the model
+    that still gathers (LETHE_BATCH_SECONDS), or gets its own. The job's row is locked, so that
+    it neither ends nor is cancelled before the request belongs to it.
+    """
+    job = _covering(tx.session, model, request) or _gathering(tx, settings, model, strategy)
+    if job is None:
+        job = _new_job(tx, settings, model, request, strategy)
+    tx.session.add(JobRequest(job_id=job.id, request_id=request.id))
+    # The candidate of a job that covers the request has forgotten its samples already.
+    registry.taint(tx, model.id, request.id, made_by_other_than=job.id)
+    if job.due_at > request.due_at:
+        job.due_at = request.due_at
+    tx.record("job", job.id, "joined", request=request.id)
+    tx.wake(job.id)
+    return job
+
+
+def _new_job(
+    tx: Transaction, settings: Settings, model: Model, request: ErasureRequest, strategy: str
+) -> Job:
+    job = Job(
+        id=new_id("job"),
+        model_id=model.id,
+        kind="erase",
+        state="queued",
+        strategy=strategy,
+        seed=secrets.randbits(31),
+        revision=1,
+        progress=dict(jobs.NO_PROGRESS),
+        attempts=0,
+        takeovers=0,
+        rung=0,
+        fence=0,
+        cancel_requested=False,
+        audit_retrain=model.audit_next,
+        not_before=tx.now + timedelta(seconds=settings.batch_seconds),
+        due_at=request.due_at,
+        queued_at=tx.now,
+    )
+    model.audit_next = False
+    tx.session.add(job)
+    tx.session.flush()
+    tx.record("job", job.id, "queued", model=model.id, strategy=strategy)
+    return job
+
+
+def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | None:
+    """An unfinished job, locked, that erases a superset of what the request names."""
+    open_jobs = (
+        select(Job)
+        .join(JobRequest, JobRequest.job_id == Job.id)
+        .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
+        .where(
+            Job.model_id == model.id,
+            Job.state.in_(("queued", *JOB_HELD)),
+            Job.cancel_requested.is_(False),
+        )
+        .order_by(Job.id)
+        .limit(1)
+        .with_for_update(of=Job)
+        .execution_options(populate_existing=True)
+    )
+    if request.subject_id is not None:
+        query = open_jobs.where(
+            ErasureRequest.subject_id == request.subject_id,
+            ErasureRequest.sample_count >= request.sample_count,
+        )
+        return session.scalars(query).first()
+    wanted = select(RequestSample.key).where(RequestSample.request_id == request.id)
+    covered = (
+        select(func.count())
+        .select_from(RequestSample)
+        .where(RequestSample.request_id == ErasureRequest.id, RequestSample.key.in_(wanted))
+        .scalar_subquery()
+    )
+    return session.scalars(open_jobs.where(covered == request.sample_count)).first()
+
+
+def _gathering(tx: Transaction, settings: Settings, model: Model, strategy: str) -> Job | None:
+    query = (
+        select(Job)
+        .where(
+            Job.model_id == model.id,
+            Job.state == "queued",
+            Job.attempts == 0,
+            Job.strategy == strategy,
+            Job.not_before > tx.now,
+        )
+        .order_by(Job.id)
+        .limit(1)
+        .with_for_update()
+    )
+    return tx.session.scalars(query).first() if settings.batch_seconds else None

@@ -1,0 +1,231 @@
+"""Intake of erasure requests: the request, its jobs and their audit events, at once."""
+
+from __future__ import annotations
+
+import calendar
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core import certificates, datasets, enlist, registry, requests
+from core.backend import Backend
+from core.db import Transaction
+from core.errors import Conflict, Invalid
+from core.ids import new_id
+from core.records import (
+    Dataset,
+    ErasureRequest,
+    Idempotency,
+    Model,
+    RequestSample,
+    Subject,
+)
+from core.states import JOB_HELD
+from core.transitions import move
+
+DEFAULT_STRATEGY = "rfu_ss"
+STRATEGIES = (DEFAULT_STRATEGY, "rfu_ss_paper", "retrain")
+"""How a job may make a model forget. The names are those of `unlearning`."""
+
+
+@dataclass(frozen=True)
+class NewRequest:
+    """What a caller asks for: the samples of one subject, or the samples named."""
+
+    model: str
+    subject_id: str | None = None
+    sample_ids: tuple[str, ...] = ()
+    external_id: str | None = None
+    regulation: str | None = None
+    callback_url: str | None = None
+    strategy: str | None = None
+
+    def check(self) -> None:
+        """Raise `Invalid` unless this can be asked for at all."""
+        if bool(self.subject_id) == bool(self.sample_ids):
+            raise Invalid("give either subject_id or sample_ids, not both and not neither")
+        if self.strategy is not None and self.strategy not in STRATEGIES:
+            raise Invalid(f"unknown strategy {self.strategy!r}; use {', '.join(STRATEGIES)}")
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """An Idempotency-Key, the digest of the body it came with, and how an answer is written."""
+
+    value: str
+    body_digest: str
+    render: Callable[[ErasureRequest, list[str]], str]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A request that was taken in, or the answer once given to the same key and body."""
+
+    request: ErasureRequest
+    job_ids: list[str]
+    replayed: str | None = None
+
+
+def submit(
+    backend: Backend, new: NewRequest, *, key_id: str | None, repeat: Repeat | None = None
+) -> Submitted:
+    """Take a request in: the request, its jobs and their audit events in one transaction.
+
+    Raises `NotFound` for an unknown model, `Invalid` for unknown samples (naming them),
+    `Conflict` for an Idempotency-Key that came with another body.
+    """
+    new.check()
+    if repeat is not None and key_id is not None:
+        with backend.db.reading() as session:  # before the samples are looked for: they may be gone
+            answered = _answered(session, key_id, repeat)
+        if answered is not None:
+            return answered
+    keys = _keys_of(backend, new)
+    try:
+        with backend.db.transaction() as tx:
+            return _submit(tx, backend, new, keys, key_id, repeat)
+    except IntegrityError:
+        if repeat is None:
+            raise
+    # Another took the same Idempotency-Key in the same moment: answer as it was answered.
+    with backend.db.transaction() as tx:
+        return _submit(tx, backend, new, keys, key_id, repeat)
+
+
+def _keys_of(backend: Backend, new: NewRequest) -> list[int]:
+    """Keys of the samples named; the sample store is read before any lock is taken."""
+    if not new.sample_ids:
+        return []
+    with backend.db.reading() as session:
+        dataset_id = registry.model_named(session, new.model).dataset_id
+    wanted = list(dict.fromkeys(new.sample_ids))
+    found = backend.samples.find_sample_ids(dataset_id, wanted)
+    unknown = [sample_id for sample_id in wanted if sample_id not in found]
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
+        raise Invalid(
+            f"{len(unknown)} of {len(wanted)} samples are not in the model's data set: {shown}",
+            [{"where": "sample_ids", "message": f"unknown: {name}"} for name in unknown[:100]],
+        )
+    return [found[sample_id] for sample_id in wanted]
+
+
+def _submit(
+    tx: Transaction,
+    backend: Backend,
+    new: NewRequest,
+    keys: list[int],
+    key_id: str | None,
+    repeat: Repeat | None,
+) -> Submitted:
+    if repeat is not None and key_id is not None:
+        answered = _answered(tx.session, key_id, repeat)
+        if answered is not None:
+            return answered
+    model = registry.model_named(tx.session, new.model)
+    models = datasets.models_of(tx.session, model.dataset_id)
+    for each in models:
+        registry.lock_model(tx, each.id)
+    request = _receive(tx, backend, new, model, keys, key_id)
+    if request.sample_count == 0:
+        _nothing_found(tx, backend, request, model)
+    else:
+        strategy = new.strategy or DEFAULT_STRATEGY
+        # The model asked for gets a job even if it serves nothing: the samples must go.
+        enlisted = [
+            enlist.enlist(tx, backend.settings, each, request, strategy)
+            for each in models
+            if each.id == model.id or registry.serving(tx.session, each.id) is not None
+        ]
+        move(tx, request, "scheduled")
+        if any(job.state in JOB_HELD for job in enlisted):
+            move(tx, request, "in_progress")  # it joined a job that runs already
+    tx.session.flush()
+    job_ids = requests.job_ids_of(tx.session, request.id)
+    if repeat is not None and key_id is not None:
+        tx.session.add(
+            Idempotency(
+                key_id=key_id,
+                value=repeat.value,
+                body_digest=repeat.body_digest,
+                request_id=request.id,
+                answer=repeat.render(request, job_ids),
+                created_at=tx.now,
+            )
+        )
+    return Submitted(request, job_ids)
+
+
+def _answered(session: Session, key_id: str, repeat: Repeat) -> Submitted | None:
+    """What was answered to this Idempotency-Key; raises `Conflict` for another body."""
+    earlier = session.get(Idempotency, (key_id, repeat.value))
+    if earlier is None:
+        return None
+    if not hmac.compare_digest(earlier.body_digest, repeat.body_digest):
+        raise Conflict("this Idempotency-Key was used with another body; use a new one")
+    request = session.get_one(ErasureRequest, earlier.request_id)
+    return Submitted(request, requests.job_ids_of(session, request.id), earlier.answer)
+
+
+def _receive(
+    tx: Transaction,
+    backend: Backend,
+    new: NewRequest,
+    model: Model,
+    keys: list[int],
+    key_id: str | None,
+) -> ErasureRequest:
+    request_id = new_id("er")
+    subject = hashed = commitment = None
+    if new.subject_id:
+        hashed = backend.identities.subject(new.subject_id).raw
+        commitment = backend.identities.commitment(request_id, new.subject_id)
+        subject = tx.session.scalars(
+            select(Subject).where(
+                Subject.dataset_id == model.dataset_id, Subject.raw_hash == hashed
+            )
+        ).one_or_none()
+    request = ErasureRequest(
+        id=request_id,
+        model_id=model.id,
+        dataset_id=model.dataset_id,
+        state="received",
+        subject_id=subject.id if subject else None,
+        subject_hash=hashed,
+        commitment=commitment,
+        sample_count=len(keys) if keys else (subject.sample_count if subject else 0),
+        external_id=new.external_id,
+        regulation=new.regulation,
+        strategy=new.strategy,
+        callback_url=new.callback_url,
+        key_id=key_id,
+        received_at=tx.now,
+        due_at=a_month_after(tx.now),
+    )
+    tx.session.add(request)
+    tx.session.flush()
+    tx.session.add_all(RequestSample(request_id=request.id, key=key) for key in keys)
+    tx.record(
+        "erasure_request", request.id, "received", model=model.id, samples=request.sample_count
+    )
+    return request
+
+
+def _nothing_found(
+    tx: Transaction, backend: Backend, request: ErasureRequest, model: Model
+) -> None:
+    move(tx, request, "completed", outcome="no_data_found", completed_at=tx.now)
+    dataset = tx.session.get_one(Dataset, request.dataset_id)
+    certificates.issue(tx, backend.signer, request, dataset.name, {model.name: None})
+
+
+def a_month_after(moment: datetime) -> datetime:
+    """The same day of the next month, or its last (GDPR art. 12(3): one month)."""
+    year, month = divmod(moment.year * 12 + moment.month, 12)
+    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day)
