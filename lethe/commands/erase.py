@@ -20,7 +20,7 @@ def erase(
         Path | None, typer.Option(metavar="FILE", help="Sample ids, one a line; - reads stdin.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="rfu_ss (default), rfu_ss_paper or retrain.")
+        str | None, typer.Option(metavar="NAME", help="rfu_ss (default), rfu_ss_paper or retrain.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
     as_json: AsJson = False,

@@ -11,7 +11,7 @@ from lethe.console import AsJson, show, table
 
 
 def jobs(
-    job_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One job.")] = None,
+    job_id: Annotated[str | None, typer.Argument(metavar="ID", help="One job.")] = None,
     status: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
     as_json: AsJson = False,

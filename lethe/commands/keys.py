@@ -19,7 +19,10 @@ def create(
     name: Annotated[str, typer.Argument(help="Who or what will use it.")],
     scope: Annotated[
         list[str],
-        typer.Option(help="erase, predict, read, review or admin; may be given several times."),
+        typer.Option(
+            metavar="SCOPE",
+            help="erase, predict, read, review or admin; may be given several times.",
+        ),
     ],
     days: Annotated[int | None, typer.Option(min=1, help="Good for so many days.")] = None,
     as_json: AsJson = False,

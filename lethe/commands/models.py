@@ -10,7 +10,7 @@ from lethe.console import AsJson, show, table
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One model.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One model.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the models, or one model's versions.

@@ -1,0 +1,140 @@
+"""Every command in the README and the guides runs, in order, as it is written there."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port
+from tests.unit.lethe.test_sources import parquet, png
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = ["README.md", "docs/guides/first-erasure.md", "docs/guides/own-data.md"]
+
+# `lethe serve` listens on a free port and the page goes on once it answers, as a person would
+# who waits for "Serving on". Whatever the page leaves running is ended by id.
+PREAMBLE = """
+set -euo pipefail
+trap 'status=$?; kill $(jobs -p) 2>/dev/null || true; wait; exit $status' EXIT
+lethe() {
+  case "$1" in  # what the pages run with `&`: exec, so that the job's id is the process's
+    serve) shift; exec "$LETHE" serve --port "$PORT" "$@" ;;
+    worker) exec "$LETHE" worker ;;
+    *) "$LETHE" "$@" ;;
+  esac
+}
+ready() {
+  for _ in $(seq 300); do curl -sf "$LETHE_URL/readyz" >/dev/null && return; sleep 0.2; done
+  echo "the service did not become ready" >&2; return 1
+}
+"""
+
+
+def commands(page: Path) -> list[str]:
+    """The lines after `$` in the page's console blocks."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def script(page: Path, replaced: dict[str, str]) -> str:
+    """The page as a shell script."""
+    lines = [PREAMBLE]
+    for command in commands(page):
+        for old, new in replaced.items():
+            command = command.replace(old, new)
+        lines += [f"echo '$ {command.split()[0]} ...' >&2", command]
+        if command.startswith("lethe serve"):
+            lines.append("ready")
+    return "\n".join(lines)
+
+
+def what_the_guides_assume(folder: Path) -> None:
+    """A picture of a digit, a folder of photographs, a Parquet file and a CSV file."""
+    (folder / "seven.png").write_bytes(png(99, size=(8, 8)))
+    for label in ("cat", "dog"):
+        (folder / "photos" / label).mkdir(parents=True)
+        for i in range(60):
+            (folder / "photos" / label / f"{i:03d}.png").write_bytes(png(i, size=(8, 8)))
+    with (folder / "people.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["sample_id", "subject_id"])
+        rows.writerows([f"train/{i:05d}", f"person {i // 2}"] for i in range(120))
+    subjects: list[object] = [f"person {i}" for i in range(120)]
+    parquet(folder / "photos.parquet", rows=120, subject=subjects)
+
+
+def run(page: Path, folder: Path, replaced: dict[str, str] | None = None) -> None:
+    """Run the page's commands in a folder of their own."""
+    what_the_guides_assume(folder)
+    port = free_port()
+    bash = subprocess.Popen(
+        ["bash", "-c", script(page, replaced or {})],
+        cwd=folder,
+        env={
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "HOME": str(folder),
+            "LETHE": str(Path(sys.executable).with_name("lethe")),
+            "LETHE_URL": f"http://127.0.0.1:{port}",
+            "PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = bash.communicate(timeout=200)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(bash.pid, signal.SIGKILL)
+    assert bash.returncode == 0, said
+    assert "Traceback" not in said
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the page left its service running"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page(page: str, tmp_path: Path) -> None:
+    run(ROOT / page, tmp_path)
+
+
+@pytest.mark.timeout(240)
+def test_the_production_guide(tmp_path: Path, postgres_url: str, redis_url: str) -> None:
+    from tests.servers import postgres_database
+
+    with postgres_database(postgres_url) as url:
+        run(
+            ROOT / "docs/guides/production.md",
+            tmp_path,
+            {
+                "postgresql://lethe:password@db/lethe": f"'{url}'",
+                "redis://redis:6379/0": redis_url,
+                "/srv/lethe": str(tmp_path / "store"),
+                "/etc/lethe": str(tmp_path / "home"),
+            },
+        )
+
+
+def test_make_runs_what_the_readme_says() -> None:
+    """`make demo` and `make test` are the test's own surroundings: here only their recipes."""
+    for target, recipe in (("demo", "lethe demo"), ("test", "python -m tests.run")):
+        done = subprocess.run(
+            ["make", "--dry-run", "--always-make", target],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert recipe in done.stdout

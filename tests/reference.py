@@ -1,0 +1,208 @@
+"""docs/reference is written by the code itself: `python -m tests.reference` rewrites it.
+
+tests/unit/lethe/test_reference.py fails while a page differs from what this would write.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from fastapi.routing import APIRoute
+
+from core import settings as settings_module
+from core.settings import Settings
+from lethe.cli import app
+from service.app import create_app
+from service.deps import Needs
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+NOTE = "<!-- Written by `python -m tests.reference`; change the code, not this page. -->\n"
+
+CLI = """\
+# The command line
+
+`--json` prints one JSON value on stdout; progress, notes and errors go to stderr. An error is
+one line that starts with `lethe:` and a non-zero status: 1 for what went wrong, 2 for a
+command that cannot be understood, 130 after Ctrl-C, 143 after SIGTERM. `LETHE_DEBUG=1` shows
+the traceback. `erase`, `predict`, `jobs` and `models` talk to the service at `LETHE_URL`
+(http://127.0.0.1:8000 when not set) with the key in `LETHE_API_KEY`, or the one that the
+embedded mode keeps in `LETHE_HOME/api-key`. Every other command opens the database and the
+stores itself and takes the [settings](settings.md).
+"""
+
+SETTINGS = """\
+# Settings
+
+Read once, from environment variables, when a process starts. Without any, Lethe runs in its
+embedded mode: SQLite, a file-based broker and all files under `LETHE_HOME`. With
+`LETHE_DATABASE_URL` it runs in production mode, which needs `LETHE_SECRET` and a database
+brought up to date by `lethe db upgrade`.
+
+| variable | default | what |
+|---|---|---|
+"""
+
+SETTINGS_END = """
+The command line knows four more:
+
+| variable | default | what |
+|---|---|---|
+| `LETHE_URL` | `http://127.0.0.1:8000` | The service that client commands talk to. |
+| `LETHE_API_KEY` | the one in `LETHE_HOME/api-key` | The key they send. |
+| `LETHE_DEBUG` | | `1` shows tracebacks. |
+| `OMP_NUM_THREADS` | `1` for small models | Threads of one training or prediction. |
+"""
+
+HTTP = """\
+# HTTP
+
+JSON in and out. `GET /docs` of a running service shows every field;
+`lethe export-openapi` prints the same as an OpenAPI document. Errors are
+`application/problem+json` (RFC 9457) with a stable `code`. Send the key as
+`Authorization: Bearer KEY`; one of the scopes named must be among the key's. `X-Request-ID` is
+accepted and returned. A list answers `{"items": [...], "next": cursor or null}`; pass the
+cursor back as `cursor`. Times are RFC 3339 in UTC, rates are fractions 0..1.
+
+`POST /erasure-requests` takes an `Idempotency-Key`: the same key and body are answered as they
+were the first time, the same key with another body is 409. `GET /jobs/{job_id}` has an `ETag`;
+with `If-None-Match` and `?wait=SECONDS` it answers when the job changes, or 304.
+
+| call | scope | does |
+|---|---|---|
+"""
+
+
+def pages() -> dict[str, str]:
+    """Every page, by its file's name."""
+    return {"cli.md": cli_page(), "settings.md": settings_page(), "http.md": http_page()}
+
+
+def cli_page() -> str:
+    """One section a command."""
+    parts = [NOTE, CLI]
+    for path, command in commands(typer.main.get_command(app), ()):
+        summary, _, rest = inspect.cleandoc(command.help or "").partition("\n\n")
+        parts.append(
+            f"## lethe {' '.join(path)}\n\n{usage(path, command)}\n{' '.join(summary.split())}\n"
+        )
+        rows = [row(param) for param in command.params if param.name != "help"]
+        if rows:
+            parts.append("| | |\n|---|---|\n" + "\n".join(rows) + "\n")
+        if rest:
+            parts.append(" ".join(rest.split()) + "\n")
+    return "\n".join(parts)
+
+
+def commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that does something, in the order of `lethe --help`."""
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, below in command.commands.items():
+        yield from commands(below, (*path, name))
+
+
+def usage(path: tuple[str, ...], command: Any) -> str:
+    """The usage line, as a code block."""
+    arguments = [
+        f" {name(param)}" if param.required else f" [{name(param)}]"
+        for param in command.params
+        if param.param_type_name == "argument"
+    ]
+    return f"```\nlethe {' '.join(path)}{''.join(arguments)} [OPTIONS]\n```\n"
+
+
+def name(argument: Any) -> str:
+    """What an argument is called in help."""
+    return str(argument.metavar or argument.name.upper())
+
+
+def row(param: Any) -> str:
+    """One argument or option."""
+    if param.param_type_name == "argument":
+        return f"| `{name(param)}` | {param.help or ''} |"
+    kind = {str: "TEXT", int: "N"}.get(param.type_descriptor.annotation, "PATH")
+    metavar = "" if param.is_flag else f" {param.metavar or kind}"
+    shown = "" if param.is_flag or param.default in (None, []) else f" Default: {param.default}."
+    text = f"{param.help}{' Required.' if param.required else ''}{shown}"
+    cells = (f"`{', '.join(param.opts)}{metavar}`", text)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def settings_page() -> str:
+    """One row a setting; its text is the docstring under the field."""
+    tree = ast.parse(inspect.getsource(settings_module))
+    [settings] = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Settings"]
+    told = {}
+    for field, text in zip(settings.body, settings.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            assert isinstance(field.target, ast.Name)
+            assert isinstance(text.value, ast.Constant)
+            told[field.target.id] = " ".join(str(text.value.value).split())
+    rows = [
+        f"| `LETHE_{name.upper()}` | {'' if field.default is None else f'`{field.default}`'} "
+        f"| {told[name]} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return NOTE + "\n" + SETTINGS + "\n".join(rows) + "\n" + SETTINGS_END
+
+
+def http_page() -> str:
+    """One row a route, with the scopes that it asks for."""
+    with tempfile.TemporaryDirectory() as home:
+        service = create_app(Settings(home=Path(home)), "all")
+    document = service.openapi()
+    scopes = {
+        (route.path, method.lower()): needed(route.dependant)
+        for route in routes(service)
+        for method in route.methods
+    }
+    rows = []
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            text = operation.get("description", operation["summary"]).split("\n\n")[0]
+            names = ", ".join(f"`{scope}`" for scope in scopes[path, method]) or "none"
+            rows.append(f"| {method.upper()} {path} | {names} | {' '.join(text.split())} |")
+    return NOTE + "\n" + HTTP + "\n".join(rows) + "\n"
+
+
+def routes(service: Any) -> list[APIRoute]:
+    """The routes of the application, those of included routers too."""
+    found: list[APIRoute] = []
+    waiting = list(service.routes)
+    while waiting:
+        each = waiting.pop(0)
+        if isinstance(each, APIRoute):
+            found.append(each)
+        else:
+            waiting += getattr(getattr(each, "original_router", None), "routes", [])
+    return found
+
+
+def needed(dependant: Any) -> tuple[str, ...]:
+    """Scopes of which the caller must have one."""
+    if isinstance(dependant.call, Needs):
+        return dependant.call.scopes
+    for below in dependant.dependencies:
+        if scopes := needed(below):
+            return scopes
+    return ()
+
+
+def main() -> None:
+    """Write the pages."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text)
+        sys.stderr.write(f"{FOLDER / name}\n")
+
+
+if __name__ == "__main__":
+    main()
