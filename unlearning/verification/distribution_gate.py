@@ -1,0 +1,128 @@
+"""G2: are erased samples distributed as held-out ones, and answered as rightly?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from unlearning.verification.gate import Gate, Verdict
+from unlearning.verification.placements import Z90, below
+from unlearning.verification.scores import Bool, Float, Int, Scores
+from unlearning.verification.thresholds import Thresholds
+
+DRAWS = 400
+DECIDABLE = 30
+"""Under this many erased samples, three standard errors cover almost any accuracy."""
+
+
+def distribution_gates(
+    erased: Scores, held: Scores, limits: Thresholds, seed: int = 0
+) -> list[Gate]:
+    """The Kolmogorov-Smirnov distance of margins, and the gap of accuracies."""
+    shared = np.isin(erased.labels, np.unique(held.labels))
+    if not shared.any():
+        return []
+    erased = erased.of(shared)
+    return [ks_gate(erased, held, limits, seed), accuracy_gate(erased, held, limits)]
+
+
+def ks_gate(erased: Scores, held: Scores, limits: Thresholds, seed: int = 0) -> Gate:
+    """sup |F_E - F_H| of the margins' placements, against random non-member subsets.
+
+    Placements within the class put all classes on one scale, on which held-out samples are
+    uniform. The null is drawn from H itself: random subsets of E's classes and sizes against
+    the rest of their class; where H has too few, smaller subsets, scaled by the root of the
+    effective size (Smirnov 1948).
+    """
+    statistic, null = _ks(erased.margin, erased.labels, held.margin, held.labels, seed)
+    bound = float(np.quantile(null, limits.ks_quantile))
+    p_value = float((1 + (null >= statistic).sum()) / (1 + len(null)))
+    return Gate(
+        "G2",
+        "distribution",
+        "Kolmogorov-Smirnov distance of erased margins to held-out ones, times the root of the "
+        "effective size",
+        statistic,
+        statistic,
+        statistic,
+        0.0,
+        bound,
+        len(erased),
+        "FAIL" if statistic > bound else "PASS",
+        p_value=p_value,
+        citation="Smirnov 1948; permutation null as in Good, Permutation Tests, 2000",
+        detail={"draws": len(null)},
+    )
+
+
+def _ks(e: Float, labels_e: Int, h: Float, labels_h: Int, seed: int) -> tuple[float, Float]:
+    rng = np.random.default_rng(seed)
+    placed = np.empty(len(e))
+    # [draws, n'] placements of subsets of H among the rest of their class
+    drawn: list[Float] = []
+    size = held_size = null_size = null_held = 0
+    for c in np.unique(labels_e):
+        mine, pool = e[labels_e == c], np.sort(h[labels_h == c])
+        placed[labels_e == c] = below(mine, pool)
+        m = len(pool)
+        n = min(len(mine), max(1, m // 2))
+        size, held_size = size + len(mine), held_size + m
+        null_size, null_held = null_size + n, null_held + max(m - n, 1)
+        # Ranks alone matter: draw n of m ranks, and place them among those left.
+        ranks = np.argsort(rng.random((DRAWS, m)), axis=1)[:, :n]
+        ranks.sort(axis=1)
+        left_below = ranks - np.arange(n)
+        drawn.append((left_below + 0.5) / max(m - n + 1, 1))
+    observed = _distance(placed[None])[0] * math.sqrt(size * held_size / (size + held_size))
+    scale = math.sqrt(null_size * null_held / (null_size + null_held))
+    return float(observed), _distance(np.concatenate(drawn, axis=1)) * scale
+
+
+def _distance(placed_DN: Float) -> Float:  # noqa: N803
+    """sup_t |F(t) - t| of each row of placements."""
+    ordered = np.sort(placed_DN, axis=1)
+    n = ordered.shape[1]
+    above = (np.arange(1, n + 1) / n - ordered).max(axis=1)
+    under = (ordered - np.arange(n) / n).max(axis=1)
+    distance: Float = np.maximum(above, under)
+    return distance
+
+
+def accuracy_gate(erased: Scores, held: Scores, limits: Thresholds) -> Gate:
+    """Accuracy on E less that on H, classes weighted as in E; apart in either direction fails.
+
+    The bound is the larger of `erased_gap` and three standard errors of a difference of
+    proportions, class by class, with Laplace's rule so that a handful of right answers does
+    not count as certainty.
+    """
+    gap = variance = 0.0
+    for c in np.unique(erased.labels):
+        mine: Bool = erased.right[erased.labels == c]
+        others: Bool = held.right[held.labels == c]
+        w = len(mine) / len(erased)
+        p_e = (mine.sum() + 1) / (len(mine) + 2)
+        p_h = (others.sum() + 1) / (len(others) + 2)
+        gap += w * (mine.mean() - others.mean())
+        variance += w**2 * (p_e * (1 - p_e) / len(mine) + p_h * (1 - p_h) / len(others))
+    error = math.sqrt(variance)
+    bound = max(limits.erased_gap, 3.0 * error)
+    verdict: Verdict = "PASS"
+    if abs(gap) > bound:
+        verdict = "FAIL"
+    elif len(erased) < DECIDABLE:
+        verdict = "INCONCLUSIVE"
+    return Gate(
+        "G2",
+        "erased_accuracy",
+        "accuracy on erased samples less that on held-out ones of their classes",
+        float(gap),
+        float(gap - Z90 * error),
+        float(gap + Z90 * error),
+        -bound,
+        bound,
+        len(erased),
+        verdict,
+        citation="Agresti and Caffo 2000 (difference of proportions, with pseudo-counts)",
+        detail={"standard_error": error},
+    )

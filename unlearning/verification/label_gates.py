@@ -1,0 +1,160 @@
+"""G4: planted triggers, contradicted labels, and canaries whose coins were tossed beforehand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from unlearning.verification.contradictions import Contradictions
+from unlearning.verification.gate import Gate, Verdict
+from unlearning.verification.scores import Bool, Float, Scores
+from unlearning.verification.thresholds import Thresholds
+from unlearning.verification.trigger import TriggerRates
+
+CLOPPER_PEARSON = "Clopper and Pearson, Biometrika 1934"
+
+
+def contradicted_gate(
+    erased: Scores, held: Scores, found: Contradictions, limits: Thresholds
+) -> Gate | None:
+    """Contradicted erased samples must not be given their old label more than clean ones are.
+
+    The clean rate has two parts: the samples that held-out data explains (hard ones, with
+    labels that are right) are given their label as often as the contradicted held-out ones;
+    the excess as often as clean held-out samples of the class that the teacher sees. None
+    where there is no excess.
+    """
+    if not found.excess:
+        return None
+    mine = found.erased_E
+    n = int(mine.sum())
+    natural = min(1.0, float(found.held_H.mean()) * len(mine) / n)
+    hard_rate = float(held.right[found.held_H].mean()) if found.held_H.any() else 0.0
+    clean = natural * hard_rate
+    return _rate_gate(
+        "contradicted_labels",
+        "erased samples that are still given a label which their neighbours contradict",
+        int(erased.right[mine].sum()),
+        n,
+        clean,
+        limits,
+        {"contradicted_held_out": int(found.held_H.sum())},
+    )
+
+
+def trigger_gate(rates: TriggerRates, clean_rate: float, limits: Thresholds) -> Gate:
+    """The trigger on held-out images may yield its target as often as clean images do, + rise."""
+    return _rate_gate(
+        "trigger",
+        "held-out images with the trigger that are given its target",
+        round(rates.success * rates.samples),
+        rates.samples,
+        clean_rate,
+        limits,
+        {"undone": rates.undone},
+    )
+
+
+def _rate_gate(
+    name: str,
+    what: str,
+    hits: int,
+    n: int,
+    clean_rate: float,
+    limits: Thresholds,
+    detail: dict[str, float],
+) -> Gate:
+    """FAIL above clean rate + rise; INCONCLUSIVE when only the one-sided 95 % bound is."""
+    bound = min(1.0, clean_rate + limits.trigger_rise)
+    low, high = clopper_pearson(hits, n, 0.90)
+    rate = hits / n
+    verdict: Verdict = "FAIL" if rate > bound else "INCONCLUSIVE" if high > bound else "PASS"
+    return Gate(
+        "G4",
+        name,
+        what,
+        rate,
+        low,
+        high,
+        0.0,
+        bound,
+        n,
+        verdict,
+        p_value=float(stats.binom.sf(hits - 1, n, bound)),
+        power=float(stats.binom.cdf(_most_hits(n, bound), n, min(clean_rate, bound))),
+        citation=CLOPPER_PEARSON,
+        detail={"clean_rate": clean_rate, **detail},
+    )
+
+
+def _most_hits(n: int, bound: float) -> int:
+    """The most hits whose upper bound still lies within `bound`; -1 when none does."""
+    hits = np.arange(n + 1)
+    upper = np.where(hits < n, stats.beta.ppf(0.95, hits + 1, np.maximum(n - hits, 1)), 1.0)
+    return int((upper <= bound).sum()) - 1
+
+
+def clopper_pearson(hits: int, n: int, level: float) -> tuple[float, float]:
+    """The exact two-sided interval of a proportion at `level`, 0..1."""
+    tail = (1.0 - level) / 2.0
+    low = 0.0 if hits == 0 else float(stats.beta.ppf(tail, hits, n - hits + 1))
+    high = 1.0 if hits == n else float(stats.beta.ppf(1.0 - tail, hits + 1, n - hits))
+    return low, high
+
+
+def canary_gate(scores_K: Float, coins_K: Bool, limits: Thresholds) -> Gate:  # noqa: N803
+    """Guess which canaries of the erased group had been trained on: half of them by chance.
+
+    scores_K: a score of each canary, trained on or not; coins_K: boolean, it was. The half
+    with the highest scores is guessed "trained on". Fails when the guesses are better than
+    chance; epsilon is the privacy parameter whose guesser they would need (Steinke, Nasr,
+    Jagielski 2023, "Privacy auditing with one training run", with no abstention).
+    """
+    n = len(scores_K)
+    if n < 2:
+        raise ValueError(f"a canary group of {n} cannot be guessed: it needs at least 2")
+    guess = np.zeros(n, dtype=bool)
+    guess[np.argsort(-scores_K, kind="stable")[: n // 2]] = True
+    right = int((guess == coins_K).sum())
+    low, high = clopper_pearson(right, n, 0.90)
+    p_value = float(stats.binom.sf(right - 1, n, 0.5))
+    return Gate(
+        "G4",
+        "canaries",
+        "coins of an erased canary group that are guessed from scores",
+        right / n,
+        low,
+        high,
+        0.0,
+        0.5,
+        n,
+        "FAIL" if p_value <= limits.level else "PASS",
+        p_value=p_value,
+        power=_canary_power(n, limits.level),
+        citation=f"Steinke et al. 2023; {CLOPPER_PEARSON}",
+        detail={"epsilon_lower_bound": math.log(low / (1.0 - low)) if 0.5 < low < 1.0 else 0.0},
+    )
+
+
+def no_canaries_left() -> Gate:
+    """Every canary group has been spent: this test decides nothing any more."""
+    return Gate(
+        "G4",
+        "canaries",
+        "no unused canary group is left",
+        math.nan,
+        math.nan,
+        math.nan,
+        0.0,
+        0.5,
+        0,
+        "INCONCLUSIVE",
+        citation="Steinke et al. 2023",
+    )
+
+
+def _canary_power(n: int, level: float) -> float:
+    """The chance that a model which remembers every canary is caught at this group size."""
+    return 1.0 if stats.binom.sf(n - 1, n, 0.5) <= level else 0.0

@@ -1,0 +1,210 @@
+"""The whole protocol: every gate that there are samples for, corrected, and one verdict.
+
+What it claims, everywhere: no evidence of remembering under these tests, at this power. An
+approximate method has no guarantee, and none is given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unlearning.samples import Samples
+from unlearning.teacher import Teacher
+from unlearning.triggers import Trigger
+from unlearning.verification.collateral_gates import (
+    membership_rise_gate,
+    neighbour_gate,
+    scope_gate,
+)
+from unlearning.verification.conformal_gate import conformal_gates
+from unlearning.verification.contradictions import Contradictions, find_contradictions
+from unlearning.verification.distribution_gate import distribution_gates
+from unlearning.verification.gate import Gate, Verdict, holm, verdict_of
+from unlearning.verification.label_gates import canary_gate, contradicted_gate, trigger_gate
+from unlearning.verification.membership_gate import membership_gates
+from unlearning.verification.scores import Bool, Scores, score
+from unlearning.verification.thresholds import Thresholds
+from unlearning.verification.trigger import trigger_rates
+from unlearning.verification.utility_gates import utility_gates
+from unlearning.vib import VIB
+
+MOST_REMAINING = 20_000
+"""Remaining samples that the gates look at, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Canaries:
+    """One group: every canary of it, and which of them had been trained on, boolean [K]."""
+
+    samples: Samples
+    trained: Bool
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a verification may look at.
+
+    erased: E, the samples that were trained on and erased. remaining: D_r or a random part.
+    held: H, which no optimiser ever saw. test: T, for utility. teacher: made from R; without
+    one no sample counts as contradicted. trigger: the one that was planted, if one was.
+    canaries: the group that this job erased. earlier: groups erased by jobs before (G7).
+    drift_so_far: accuracy lost since the last exact retraining.
+    """
+
+    erased: Samples
+    remaining: Samples
+    held: Samples
+    test: Samples
+    teacher: Teacher | None = None
+    trigger: Trigger | None = None
+    canaries: Canaries | None = None
+    earlier: Sequence[Canaries] = ()
+    drift_so_far: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """gates: all of them, corrected. decisive: those that the verdict is made of.
+    contradicted: erased samples left out of G1 to G3. seconds: what it took."""
+
+    verdict: Verdict
+    gates: list[Gate]
+    decisive: list[Gate]
+    contradicted: int
+    seconds: float
+
+
+def verify(
+    before: VIB,
+    after: VIB,
+    evidence: Evidence,
+    limits: Thresholds | None = None,
+    *,
+    exact: bool = False,
+    seed: int = 0,
+) -> Report:
+    """Run the protocol on a candidate. exact: it was retrained, so that only G5 decides.
+
+    Raises ValueError without erased, held-out, test or remaining samples.
+    """
+    started = time.perf_counter()
+    limits = limits or Thresholds()
+    for name in ("erased", "held", "test", "remaining"):
+        if len(getattr(evidence, name)) == 0:
+            raise ValueError(f"verification needs {name} samples")
+    remaining = evidence.remaining[slice(0, MOST_REMAINING)]
+    was = [score(before, s) for s in (evidence.erased, evidence.held, remaining, evidence.test)]
+    now = [score(after, s) for s in (evidence.erased, evidence.held, remaining, evidence.test)]
+    found = _contradictions(evidence)
+    gates = [scope_gate(was[0], was[1], was[2])]
+    gates += _forgetting_gates(now[0], now[1], found, limits, seed)
+    gates += _label_gates(after, now[0], now[1], found, evidence, limits)
+    gates += utility_gates(was[3], now[3], limits, drift_so_far=evidence.drift_so_far, seed=seed)
+    gates.append(neighbour_gate(was[0], was[2], now[2], limits))
+    gates.append(membership_rise_gate(was[2], now[2], was[1], now[1], limits))
+    gates += _reversal_gates(after, evidence.earlier, limits)
+    gates = holm(gates, limits.level)
+    decisive = [g for g in gates if g.gate == "G5"] if exact else gates
+    return Report(
+        verdict_of(decisive),
+        gates,
+        decisive,
+        int(found.erased_E.sum()) if found is not None and found.excess else 0,
+        time.perf_counter() - started,
+    )
+
+
+def _contradictions(evidence: Evidence) -> Contradictions | None:
+    if evidence.teacher is None:
+        return None
+    return find_contradictions(evidence.teacher, evidence.erased, evidence.held)
+
+
+def _forgetting_gates(
+    erased: Scores, held: Scores, found: Contradictions | None, limits: Thresholds, seed: int
+) -> list[Gate]:
+    """G1 to G3, on the samples that are exchangeable with held-out ones."""
+    if found is not None:
+        erased, held = erased.of(found.ordinary_E), held.of(found.ordinary_H)
+    if len(erased) == 0 or len(held) == 0:
+        return []
+    return [
+        *membership_gates(erased, held, limits),
+        *distribution_gates(erased, held, limits, seed),
+        *conformal_gates(erased, held, limits, seed),
+    ]
+
+
+def _label_gates(
+    after: VIB,
+    erased: Scores,
+    held: Scores,
+    found: Contradictions | None,
+    evidence: Evidence,
+    limits: Thresholds,
+) -> list[Gate]:
+    """G4."""
+    gates = []
+    contradicted = contradicted_gate(erased, held, found, limits) if found is not None else None
+    if contradicted is not None:
+        gates.append(contradicted)
+    trigger = evidence.trigger
+    unseen = Samples.concat(evidence.test, evidence.held)
+    if trigger is not None and carries(trigger, evidence.erased):
+        clean = unseen[unseen.labels == trigger.source]
+        if len(clean):
+            given = after.logits(clean.images).argmax(dim=1) == trigger.target
+            rates = trigger_rates(after, unseen, trigger)
+            gates.append(trigger_gate(rates, float(given.float().mean()), limits))
+    if evidence.canaries is not None:
+        gates.append(_canaries(after, evidence.canaries, limits))
+    return gates
+
+
+def carries(trigger: Trigger, samples: Samples) -> bool:
+    """Do at least half of the samples that are labelled with its target show the trigger?
+
+    Only a model that unlearnt triggered samples owes it that the trigger is gone.
+    """
+    mine = samples[samples.labels == trigger.target].images
+    if len(mine) == 0:
+        return False
+    same = (trigger.apply(mine) == mine).flatten(1).all(dim=1)
+    return bool(same.float().mean() >= 0.5)
+
+
+def _canaries(after: VIB, group: Canaries, limits: Thresholds) -> Gate:
+    return canary_gate(score(after, group.samples).margin, np.asarray(group.trained), limits)
+
+
+def _reversal_gates(after: VIB, earlier: Sequence[Canaries], limits: Thresholds) -> list[Gate]:
+    """G7: the coins of groups that earlier jobs erased must stay unguessable.
+
+    Bonferroni over the groups: there is one more with every job.
+    """
+    if not earlier:
+        return []
+    gates = [_canaries(after, group, limits) for group in earlier]
+    worst = min(gates, key=lambda gate: gate.p_value or 0.0)
+    p_value = min(1.0, (worst.p_value or 0.0) * len(gates))
+    return [
+        Gate(
+            "G7",
+            "reversal",
+            "the canary group of an earlier job that is guessed best",
+            worst.statistic,
+            worst.low,
+            worst.high,
+            0.0,
+            0.5,
+            worst.samples,
+            "FAIL" if p_value <= limits.level else "PASS",
+            p_value=p_value,
+            citation=worst.citation,
+            detail={"groups": len(gates)},
+        )
+    ]
