@@ -1,0 +1,37 @@
+"""The same story on real MNIST: 60,000 images, 3,600 of them erased."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.functional.deployment import Deployment
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DATA = ROOT / os.environ.get("LETHE_DATA", "data") / "MNIST"
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(not DATA.is_dir(), reason="no MNIST folder in LETHE_DATA or data/")
+def test_a_trigger_in_mnist_is_undone(empty: Deployment) -> None:
+    planting = ("--plant-trigger", "source=1,target=2,share=0.06")
+    empty.ok("dataset", "import", "mnist", "--from", f"mnist:{DATA}", *planting)
+    empty.ok("train", "mnist", "--dataset", "mnist", seconds=200)
+    empty.serve()
+    empty.start("worker")
+    done = empty.json("erase", "mnist", "--subject", "subject-trigger", "--wait")
+    assert (done["outcome"], done["sample_count"]) == ("erased", 3600)
+    verification = done["jobs"][0]["verification"]
+    before, after = (verification["measures"][name] for name in ("before", "after"))
+    assert before["trigger_success"] > 0.99
+    assert after["trigger_success"] <= 0.005
+    assert after["trigger_undone"] >= 0.90
+    assert after["test_accuracy"] >= before["test_accuracy"] - 0.003
+    with empty.client() as client:
+        job = client.job(done["job_id"])
+    assert job.started_at is not None
+    assert job.published_at is not None
+    # 15 seconds on two quiet cores; twice that where the tests share them with others.
+    assert (job.published_at - job.started_at).total_seconds() <= 30
