@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -31,7 +31,6 @@ class Snapshot:
     state: dict[str, Any]
 
 
-@runtime_checkable
 class Stateful(Protocol):
     """A part of a run that changes from step to step, in place."""
 

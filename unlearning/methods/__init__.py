@@ -9,23 +9,39 @@ from typing import Any
 import torch
 
 from unlearning._snapshot import Resumption, Snapshot, identity
-from unlearning.methods import _rfu_ss, _rfu_ss_paper
+from unlearning.methods import _fine_tune, _hbu, _retrain, _rfu, _rfu_ss, _rfu_ss_paper, _vbu
+from unlearning.methods._fine_tune import FineTuneConfig
+from unlearning.methods._hbu import HBUConfig
 from unlearning.methods._protocol import Outcome, Problem, Run, StepReport
+from unlearning.methods._retrain import lean
+from unlearning.methods._rfu import RFUConfig
 from unlearning.methods._rfu_ss import RFUSSConfig
 from unlearning.methods._rfu_ss_paper import PaperConfig
+from unlearning.methods._vbu import VBUConfig
+from unlearning.training import TrainingConfig
 from unlearning.vib import VIB, copy_model
 
 __all__ = [
     "STRATEGIES",
+    "FineTuneConfig",
+    "HBUConfig",
     "Outcome",
     "PaperConfig",
     "Problem",
+    "RFUConfig",
     "RFUSSConfig",
     "StepReport",
     "Strategy",
+    "VBUConfig",
+    "lean",
     "rungs",
     "unlearn",
 ]
+
+
+Config = (
+    RFUSSConfig | PaperConfig | RFUConfig | HBUConfig | VBUConfig | FineTuneConfig | TrainingConfig
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,46 @@ STRATEGIES: dict[str, Strategy] = {
         _rfu_ss_paper.default_config,
         _rfu_ss_paper.rfu_ss_paper,
     ),
+    "rfu": Strategy(
+        "RFU: the forgetting terms of its paper alone; costs accuracy, for comparison",
+        _rfu.RUNGS,
+        False,
+        RFUConfig,
+        _rfu.default_config,
+        _rfu.rfu,
+    ),
+    "hbu": Strategy(
+        "HBU: a damped Newton step away from the erased samples, for comparison",
+        _hbu.RUNGS,
+        False,
+        HBUConfig,
+        _hbu.default_config,
+        _hbu.hbu,
+    ),
+    "vbu": Strategy(
+        "VBU: variational Bayes on a Gaussian around the trained weights, for comparison",
+        _vbu.RUNGS,
+        False,
+        VBUConfig,
+        _vbu.default_config,
+        _vbu.vbu,
+    ),
+    "fine_tune": Strategy(
+        "Training on with what remains; a trigger survives it, for comparison",
+        _fine_tune.RUNGS,
+        False,
+        FineTuneConfig,
+        _fine_tune.default_config,
+        _fine_tune.fine_tune,
+    ),
+    "retrain": Strategy(
+        "Exact retraining on what remains",
+        _retrain.RUNGS,
+        False,
+        TrainingConfig,
+        _retrain.default_config,
+        _retrain.retrain,
+    ),
 }
 
 
@@ -78,7 +134,7 @@ def unlearn(
     problem: Problem,
     *,
     strategy: str = "rfu_ss",
-    config: RFUSSConfig | PaperConfig | Mapping[str, Any] | None = None,
+    config: Config | Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
     rung: int = 0,
@@ -91,10 +147,10 @@ def unlearn(
     """Make a copy of `model` forget `problem.erased`; `model` itself is left as it is.
 
     config: the strategy's own (an object, or its `to_dict`); its defaults when None. rung:
-    how hard to try, 0 first. `on_step` is called every tenth step, `should_stop` before each,
-    `on_snapshot` after one, every `snapshot_every` seconds (0: each). Given one of those
-    snapshots as `resume`, and all else alike, another process goes on from it, to the same
-    bits. Same seed, same bits on the CPU.
+    how hard to try, 0 first. `on_step` is called every few steps (ten, for most),
+    `should_stop` before each, `on_snapshot` after one, every `snapshot_every` seconds (0:
+    each). Given one of those snapshots as `resume`, and all else alike, another process goes on
+    from it, to the same bits. Same seed, same bits on the CPU.
 
     Raises ValueError, saying what and why, for an unknown strategy or rung, a configuration
     of another strategy, a missing teacher, no erased samples, no remaining ones, a class that

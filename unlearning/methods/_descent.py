@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,8 +30,6 @@ from unlearning.training import Cancelled
 from unlearning.vib import VIB, Output, copy_model, vib_loss
 from unlearning.weighting import Weighting, gram, norm_of, weight
 
-REPORT_EVERY = 10  # steps between reports and checks: both wait for the device
-
 
 @dataclass(frozen=True)
 class Descent:
@@ -39,7 +37,8 @@ class Descent:
     part. lr: the rate of each step. clip: the greatest norm of the gradient followed. average:
     the decay of the exponential moving average of theta, which is what is shipped (0: none).
     frozen_statistics: batch normalisation keeps the statistics that it has, as it must where
-    erased samples alone would set them.
+    erased samples alone would set them. check_every: steps between reports and checks, which wait
+    for the device.
     """
 
     steps: int
@@ -52,15 +51,24 @@ class Descent:
     clip: float
     average: float
     frozen_statistics: bool = False
+    check_every: int = 10
 
 
 ForgetLoss = Callable[[Output, Tensor], Tensor]
-"""L_u from the outputs on m erased samples and their indices [m] in the erased set. One that is
-also `Stateful` (a learnt estimator) is kept in snapshots."""
+"""L_u from the outputs on m erased samples and their indices [m] in the erased set."""
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A forgetting loss that learns or draws: kept in snapshots, on the run's own stream."""
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def draw_from(self, noise: torch.Generator) -> None: ...
 
 
 class Stop(Protocol):
-    """When to end; asked every tenth step, of the model that would be shipped."""
+    """When to end; asked of the model that would be shipped."""
 
     def __call__(self, model: VIB, step: int, /) -> bool: ...
 
@@ -202,7 +210,9 @@ def descend(
     follow = Adam(vary.theta_V) if update is None else update(vary.theta_V, flat)
     noise = torch.Generator(device).manual_seed(run.seed)
     one_step = _Step(model, problem, settings, forget_loss, vary, follow, flat, noise)
-    advance = _cuda.captured(one_step, noise) if device.type == "cuda" else one_step
+    advance = (
+        _cuda.captured(one_step, noise) if device.type == "cuda" and update is None else one_step
+    )
     n, m, others, r = (
         len(problem.erased),
         settings.erased_batch,
@@ -218,7 +228,8 @@ def descend(
         "update": follow,
     }
     estimator: object = forget_loss
-    if isinstance(estimator, Stateful):
+    if isinstance(estimator, Estimator):
+        estimator.draw_from(noise)
         parts["estimator"] = estimator
     keeper = Keeper(run.snapshots, run.identity, parts, {"noise": noise})
     history: list[StepReport] = []
@@ -239,7 +250,7 @@ def descend(
         if run.should_stop is not None and run.should_stop():
             raise Cancelled(f"unlearning was cancelled at step {step - 1}")
         values = advance(erased_batches[step - 1], remaining_batches[step - 1])
-        if step % REPORT_EVERY == 0 or step == settings.steps:
+        if step % settings.check_every == 0 or step == settings.steps:
             history.append(_report(step, settings.steps, values))
             if run.on_step is not None:
                 run.on_step(history[-1])

@@ -9,13 +9,14 @@ With beta_u < 1 it does not forget: for a confident model the limiting KL of Eq.
 -log p(y_e), so that minimising (beta_u - 1) log p(y_e) keeps p(y_e) at 1.
 """
 
-# ruff: noqa: N803 - symbols carry their shapes
+# ruff: noqa: N803, N806 - symbols carry their shapes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -24,12 +25,15 @@ from torch.nn import functional
 from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
 from unlearning.methods._descent import Descent, descend, weighting_warnings
 from unlearning.methods._erased_accuracy import ErasedAccuracy
+from unlearning.methods._mine import Mine
 from unlearning.methods._protocol import Outcome, Problem, Run
 from unlearning.presets import preset_for
 from unlearning.vib import VIB, Output, kl_to_standard_normal
 from unlearning.weighting import WEIGHTINGS, Weighting
 
 RUNGS = 1
+DIRECTIONS = ("algorithm1", "equations")
+ESTIMATORS = ("variational", "mine")
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,9 @@ class PaperConfig:
     samples is given its label, as the paper's runs do. erased_batch, remaining_batch:
     samples a step. lr: Adam's. beta: Eq. 2's. beta_u: Eqs. 8 and 9's. limit: weight of
     the KL terms that hold the model near the fixed one (1 as printed). direction: of those
-    KL terms, "algorithm1" (fixed first) or "equations" (fixed second). weighting: "eq14",
-    "equal_norm" or "fixed" (at fixed_alpha).
+    KL terms, "algorithm1" (fixed first) or "equations" (fixed second). estimator: of I(X; Z),
+    "variational" (the KL to N(0, I)) or "mine". weighting: "eq14", "equal_norm" or "fixed" (at
+    fixed_alpha).
     """
 
     steps: int = 200
@@ -53,6 +58,7 @@ class PaperConfig:
     beta_u: float = 0.1
     limit: float = 1.0
     direction: Literal["algorithm1", "equations"] = "algorithm1"
+    estimator: Literal["variational", "mine"] = "variational"
     weighting: Weighting = "eq14"
     fixed_alpha: float = 0.5
 
@@ -64,7 +70,8 @@ class PaperConfig:
             check_number("PaperConfig", name, getattr(self, name), least=0.0)
         for name in ("stop_accuracy", "fixed_alpha"):
             check_number("PaperConfig", name, getattr(self, name), least=0.0, most=1.0)
-        check_choice("PaperConfig", "direction", self.direction, ("algorithm1", "equations"))
+        check_choice("PaperConfig", "direction", self.direction, DIRECTIONS)
+        check_choice("PaperConfig", "estimator", self.estimator, ESTIMATORS)
         check_choice("PaperConfig", "weighting", self.weighting, WEIGHTINGS)
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,12 +92,7 @@ def default_config(model: VIB) -> PaperConfig:
 
 def rfu_ss_paper(model: VIB, problem: Problem, config: PaperConfig, run: Run) -> Outcome:
     """Run the printed algorithm on `model`, a copy of the caller's that is trained in place."""
-    fixed = fixed_outputs(model, problem.erased.images)
-
-    def forget_loss(out: Output, e: Tensor) -> Tensor:
-        before = Output(*(part[e] for part in fixed))
-        return paper_forget_loss(out, before, problem.erased.labels[e], config)
-
+    forget_loss = PaperForgetLoss(model, problem, config, run.seed)
     settings = Descent(
         steps=config.steps,
         erased_batch=config.erased_batch,
@@ -115,8 +117,65 @@ def fixed_outputs(model: VIB, images: Tensor, chunk: int = 4096) -> Output:
     return Output(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def paper_forget_loss(out: Output, fixed: Output, labels_B: Tensor, config: PaperConfig) -> Tensor:
-    """L_rep_u + L_app_u, Eqs. 8 and 9, in nats, averaged over B erased samples."""
+class Terms(Protocol):
+    """The settings of Eqs. 8 and 9, which RFU alone has too."""
+
+    @property
+    def beta_u(self) -> float: ...
+    @property
+    def limit(self) -> float: ...
+    @property
+    def direction(self) -> str: ...
+    @property
+    def estimator(self) -> str: ...
+
+
+class PaperForgetLoss:
+    """L_rep_u + L_app_u of erased samples by their indices."""
+
+    def __init__(self, model: VIB, problem: Problem, config: Terms, seed: int) -> None:
+        self._prepare = model.prepare
+        self._erased = problem.erased
+        self._config = config
+        self._fixed = fixed_outputs(model, problem.erased.images)
+        self._noise = torch.Generator(model.device)
+        self._mine = None
+        if config.estimator == "mine":
+            a = model.architecture
+            self._mine = Mine(math.prod(a.input_shape), a.latent, seed, model.device)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What an estimator has learnt."""
+        return {} if self._mine is None else self._mine.tensors()
+
+    def draw_from(self, noise: torch.Generator) -> None:
+        """Use the run's own stream of random numbers."""
+        self._noise = noise
+
+    def __call__(self, out: Output, e: Tensor) -> Tensor:
+        before = Output(*(part.index_select(0, e) for part in self._fixed))
+        information = None
+        if self._mine is not None:
+            x_BP = self._prepare(self._erased.images.index_select(0, e)).flatten(1)
+            mu_BK = out.mu_BK
+            noise_BK = torch.randn(mu_BK.shape, generator=self._noise, device=mu_BK.device)
+            information = self._mine(x_BP, out, noise_BK)
+        labels_B = self._erased.labels.index_select(0, e)
+        return paper_forget_loss(out, before, labels_B, self._config, information)
+
+
+def paper_forget_loss(
+    out: Output,
+    fixed: Output,
+    labels_B: Tensor,
+    config: Terms,
+    information: Tensor | None = None,
+) -> Tensor:
+    """L_rep_u + L_app_u, Eqs. 8 and 9, in nats, averaged over B erased samples.
+
+    information: an estimate of I(X; Z) for each dimension of z; by default its upper bound,
+    KL(p(z|x) || N(0, I)).
+    """
     log_p = functional.log_softmax(out.logits_BC, dim=1)
     log_p_fix = functional.log_softmax(fixed.logits_BC, dim=1)
     if config.direction == "algorithm1":
@@ -125,7 +184,9 @@ def paper_forget_loss(out: Output, fixed: Output, labels_B: Tensor, config: Pape
     else:
         limit_z = gaussian_kl(out, fixed)
         limit_y = (log_p.exp() * (log_p - log_p_fix)).sum(dim=1).mean()
-    forget_z = kl_to_standard_normal(out.mu_BK, out.log_var_BK)
+    forget_z = information
+    if forget_z is None:
+        forget_z = kl_to_standard_normal(out.mu_BK, out.log_var_BK)
     forget_y = log_p.gather(1, labels_B[:, None]).mean()
     return config.beta_u * (forget_z + forget_y) + config.limit * (limit_z + limit_y)
 

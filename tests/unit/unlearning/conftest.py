@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,15 @@ def tiny_samples(n: int, seed: int = 0) -> Samples:
     images = torch.randint(0, 120, (n, 1, 4, 4), generator=g, dtype=torch.uint8)
     images[torch.arange(n), 0, labels] += 120
     return Samples(images, labels)
+
+
+def config_of(strategy: str, steps: int, **values: object) -> dict[str, Any]:
+    """A configuration of `strategy`, as a plain dict, for about so many steps."""
+    if strategy == "retrain":
+        return {"epochs": max(1, steps // 6), "batch": 16, "lr": 1e-3, "beta": 1e-3}
+    if strategy == "vbu":
+        values = {"fisher_batches": 5, **values}
+    return {"steps": steps, **values}
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,15 @@ from tests.unit.unlearning.conftest import tiny_architecture
 from unlearning import (
     PRESETS,
     Architecture,
+    FineTuneConfig,
+    HBUConfig,
     PaperConfig,
+    RFUConfig,
     RFUSSConfig,
     TeacherConfig,
     TrainingConfig,
     Trigger,
+    VBUConfig,
 )
 
 DESCRIPTIONS: list[Any] = [
@@ -26,6 +30,11 @@ DESCRIPTIONS: list[Any] = [
     Trigger(1, 2, size=3),
     RFUSSConfig(),
     PaperConfig(direction="equations"),
+    RFUConfig(estimator="mine"),
+    HBUConfig(weighting="eq14"),
+    HBUConfig(),
+    VBUConfig(),
+    FineTuneConfig(),
 ]
 
 
@@ -100,6 +109,27 @@ def test_a_bad_method_config_names_its_field(field: str, value: object) -> None:
 def test_a_bad_paper_config_names_its_field(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         PaperConfig.from_dict({field: value})
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "value"),
+    [
+        (RFUConfig, "estimator", "guess"),
+        (RFUConfig, "steps", 0),
+        (RFUConfig, "limit", -1.0),
+        (HBUConfig, "damping", 0.0),
+        (HBUConfig, "weighting", "most"),
+        (HBUConfig, "iterations", 0),
+        (VBUConfig, "threshold", 1.5),
+        (VBUConfig, "prior_precision", 0.0),
+        (VBUConfig, "weighting", "most"),
+        (FineTuneConfig, "remaining_batch", 0),
+        (FineTuneConfig, "stop_accuracy", -0.1),
+    ],
+)
+def test_a_bad_comparator_config_names_its_field(config: Any, field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        config.from_dict({field: value})
 
 
 def test_a_teacher_needs_two_folds() -> None:
