@@ -175,8 +175,8 @@ def _resume(tx: Transaction, job: Job, to: str, reason: str) -> None:
 def follow(tx: Transaction, job: Job, reason: str | None = None) -> None:
     """Move the job's requests to where their jobs, taken together, have brought them.
 
-    In review while a person must decide on one of the jobs, else in progress while one is
-    held, else scheduled.
+    In review while a person must decide on one of the jobs, else in progress once one is
+    held or has succeeded, else scheduled.
     """
     query = (
         select(ErasureRequest)
@@ -197,6 +197,6 @@ def follow(tx: Transaction, job: Job, reason: str | None = None) -> None:
         if states & {"needs_review", "failed"}:
             to = "needs_review"
         else:
-            to = "in_progress" if states & set(JOB_HELD) else "scheduled"
+            to = "in_progress" if states & {*JOB_HELD, "succeeded"} else "scheduled"
         if request.state != to and to in REQUEST.moves[request.state]:
             move(tx, request, to, reason=reason)

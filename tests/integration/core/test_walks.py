@@ -219,7 +219,7 @@ class Walk(RuleBasedStateMachine):
                     continue  # it is being ended: its jobs were asked to stop
                 if alive & {"needs_review", "failed"}:
                     assert request.state == "needs_review", states
-                elif alive & set(JOB_HELD):
+                elif states & {*JOB_HELD, "succeeded"}:
                     assert request.state == "in_progress", states
                 else:
                     assert request.state == "scheduled", states
