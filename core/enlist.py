@@ -47,7 +47,7 @@ def _new_job(
         kind="erase",
         state="queued",
         strategy=strategy,
-        seed=secrets.randbits(31),
+        seed=new_seed(),
         revision=1,
         progress=dict(jobs.NO_PROGRESS),
         attempts=0,
@@ -65,6 +65,11 @@ def _new_job(
     tx.session.flush()
     tx.record("job", job.id, "queued", model=model.id, strategy=strategy)
     return job
+
+
+def new_seed() -> int:
+    """A fresh seed for a job, on record with it: the job can be run again to the same bits."""
+    return secrets.randbits(31)
 
 
 def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | None:

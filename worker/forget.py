@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from sqlalchemy import delete
 
 from core import holding, registry
@@ -33,14 +32,14 @@ RETRAIN = "retrain"
 
 @dataclass
 class Forgotten:
-    """A candidate and how it was made; `flagged`: indices in E of contradicted labels."""
+    """A candidate and how it was made; `flagged`: erased samples treated as mislabelled."""
 
     model: VIB
     strategy: str
     steps: int
     seconds: float
     converged: bool
-    flagged: list[int]
+    flagged: int
     warnings: list[str]
 
 
@@ -184,7 +183,7 @@ def _unlearn(context: Context, strategy: str) -> Forgotten:
         outcome.steps,
         outcome.seconds,
         outcome.converged,
-        torch.nonzero(outcome.flagged).flatten().tolist(),
+        outcome.flagged_count,
         outcome.warnings,
     )
 
@@ -222,4 +221,4 @@ def retrain(context: Context, phase: str, start: float, end: float) -> Forgotten
         on_progress=on_progress,
         should_stop=context.heart.should_stop,
     )
-    return Forgotten(model, RETRAIN, steps, time.perf_counter() - began, True, [], [])
+    return Forgotten(model, RETRAIN, steps, time.perf_counter() - began, True, 0, [])

@@ -1,38 +1,29 @@
 """The second step of a job: does the candidate still remember, and is it still right?
 
-The gates of this page are the first ones; each is a function of `unlearning.verification`,
-and what is measured here is what the certificate says.
+The protocol is `unlearning.verification.protocol`; here its verdict meets the model's policy.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from core import holding, registry
+from core import drift, holding, registry
 from core.certificates import STATEMENT
 from core.records import Job, Version
 from core.transitions import move
-from unlearning import VIB, Samples, Trigger, TriggerRates, accuracy, membership_auc, trigger_rates
-from unlearning.verification.gates import (
-    Gate,
-    Thresholds,
-    contradicted_gate,
-    correct,
-    erased_gate,
-    trigger_gate,
-    utility_gate,
-    verdict_of,
-)
+from unlearning.verification.gate import Gate
+from unlearning.verification.protocol import Report, check_utility
+from unlearning.verification.protocol import verify as run_protocol
 from worker.context import Context
+from worker.evidence import distance, evidence_of, measure, thresholds_of
 from worker.forget import RETRAIN, ladder, retrain
 
 POLICIES = ("publish", "retrain", "review")
 """What a model's policy may say of INCONCLUSIVE."""
+
+
+_CARRIED = ("strategy", "rung", "steps", "seconds", "converged", "flagged", "warnings")
+"""What the verification's record takes over from the candidate's."""
 
 
 def verify(context: Context) -> str:
@@ -42,107 +33,57 @@ def verify(context: Context) -> str:
     assert candidate is not None, "a job is verified with its candidate on record"
     before = context.engine.load_model(context.base.digest)
     after = context.engine.load_model(candidate["digest"])
-    began = time.perf_counter()
+    exact = candidate["strategy"] == RETRAIN
+    limits, seed = thresholds_of(context), context.job.seed
+    if len(context.erased_train):
+        report = run_protocol(before, after, evidence_of(context), limits, exact=exact, seed=seed)
+    else:  # a retraining that no request asked for: it has only its utility to show
+        report = check_utility(before, after, context.test, limits, seed=seed)
     measures: dict[str, Any] = {
         "before": measure(context, before),
         "after": measure(context, after) | {"seconds": candidate["seconds"]},
         "retrained": None,
     }
-    gates = gates_of(context, before, after, candidate["flagged"])
-    seconds = time.perf_counter() - began
-    if context.job.audit_retrain and candidate["strategy"] != RETRAIN:
+    if context.job.audit_retrain and not exact:
         beside = retrain(context, "retraining beside", 0.75, 0.9)
         measures["retrained"] = measure(context, beside.model) | {"seconds": beside.seconds}
+        measures["distance_to_retrained"] = distance(context, after, beside.model)
     context.stop_if_asked()
-    exact = candidate["strategy"] == RETRAIN
-    # Exact retraining is exact: only a loss of utility speaks against serving it.
-    decisive = [gate for gate in gates if gate.name == "utility"] if exact else gates
-    verdict = verdict_of(decisive)
-    verification = {
-        "verdict": verdict,
+    return _decide(context, report.verdict, _record(context, candidate, report, measures))
+
+
+def _record(
+    context: Context, candidate: dict[str, Any], report: Report, measures: dict[str, Any]
+) -> dict[str, Any]:
+    """The verification as the job, the certificate and the dashboard show it."""
+    return {
+        "verdict": report.verdict,
         "statement": STATEMENT,
-        "gates": [gate.to_dict() | {"decisive": gate in decisive} for gate in gates],
-        "thresholds": asdict(thresholds_of(context)),
+        "gates": [_gate(gate, report) for gate in report.gates],
+        "thresholds": thresholds_of(context).to_dict(),
         "measures": measures,
-        "seconds": seconds,
-        **{key: candidate[key] for key in ("strategy", "rung", "steps", "converged", "warnings")},
-        "flagged": len(candidate["flagged"]),
+        "verification_seconds": report.seconds,
+        **{key: candidate[key] for key in _CARRIED},
+        "contradicted": report.contradicted,
         "erased": candidate["erased"],
         "erased_train": candidate["erased_train"],
-    }
-    return _decide(context, verdict, verification)
-
-
-def thresholds_of(context: Context) -> Thresholds:
-    """The model's thresholds: the defaults, and what its policy sets otherwise."""
-    return Thresholds(**context.model.policy.get("thresholds", {}))
-
-
-def measure(context: Context, model: VIB) -> dict[str, Any]:
-    """The figures of one model; shares 0..1, None where there is nothing to measure on."""
-    rates = _rates(model, context.unseen, trigger_of(context))
-    erased, heldout = context.erased_train, context.heldout
-    try:
-        auc = membership_auc(model, erased, heldout).auc
-    except ValueError:  # no held-out sample of the erased classes
-        auc = None
-    return {
-        "remaining_accuracy": _accuracy(model, context.remaining[:10_000]),
-        "heldout_accuracy": _accuracy(model, heldout),
-        "test_accuracy": _accuracy(model, context.test),
-        "erased_accuracy": _accuracy(model, erased),
-        "membership_auc": auc,
-        "trigger_success": rates.success if rates else None,
-        "trigger_undone": rates.undone if rates else None,
-        "seconds": None,
+        "drift": drift.after(
+            context.base.metrics.get("drift"),
+            exact=candidate["strategy"] == RETRAIN,
+            erased=candidate["erased_train"],
+            lost=_lost(measures),
+        ),
     }
 
 
-def trigger_of(context: Context) -> Trigger | None:
-    """The trigger planted at import, if there was one."""
-    planted = context.dataset.planted
-    return Trigger.from_dict(planted) if planted else None
+def _gate(gate: Gate, report: Report) -> dict[str, Any]:
+    return gate.to_dict() | {"decisive": any(gate is each for each in report.decisive)}
 
 
-def gates_of(context: Context, before: VIB, after: VIB, flagged: list[int]) -> list[Gate]:
-    """Every gate that there are samples for."""
-    limits = thresholds_of(context)
-    erased, heldout, test = context.erased_train, context.heldout, context.test
-    contradicted = torch.zeros(len(erased), dtype=torch.bool)
-    contradicted[flagged] = True
-    right = correct(after, erased)
-    gates = [utility_gate(correct(before, test), correct(after, test), limits)]
-    ordinary = ~contradicted
-    if ordinary.any():
-        labels = erased.labels[ordinary]
-        gates.append(
-            erased_gate(right[ordinary], labels, correct(after, heldout), heldout.labels, limits)
-        )
-    if contradicted.any():
-        gates.append(contradicted_gate(right[contradicted], limits))
-    trigger = trigger_of(context)
-    rates = _rates(after, context.unseen, trigger)
-    if trigger is not None and rates is not None and _carries(trigger, erased, contradicted):
-        clean = context.unseen[context.unseen.labels == trigger.source]
-        given = after.logits(clean.images).argmax(dim=1) == trigger.target
-        gates.append(trigger_gate(rates, float(given.float().mean()), limits))
-    return gates
-
-
-def _carries(trigger: Trigger, erased: Samples, contradicted: Tensor) -> bool:
-    """Were triggered samples erased? Then, and only then, must the trigger be gone."""
-    mine = erased[contradicted]
-    return len(mine) > 0 and bool((trigger.apply(mine.images) == mine.images).all())
-
-
-def _rates(model: VIB, unseen: Samples, trigger: Trigger | None) -> TriggerRates | None:
-    if trigger is None or not bool((unseen.labels == trigger.source).any()):
-        return None
-    return trigger_rates(model, unseen, trigger)
-
-
-def _accuracy(model: VIB, samples: Samples) -> float | None:
-    return accuracy(model, samples) if len(samples) else None
+def _lost(measures: dict[str, Any]) -> float:
+    """Accuracy lost on the utility split, negative when it was gained."""
+    before, after = (measures[when]["test_accuracy"] for when in ("before", "after"))
+    return float(before - after)
 
 
 def _decide(context: Context, verdict: str, verification: dict[str, Any]) -> str:
@@ -166,7 +107,7 @@ def _advance(context: Context, to: str, verification: dict[str, Any]) -> str:
         context.job = holding.advance(tx, context.held, to, verification=verification)
         assert context.job.result_version_id is not None
         version = tx.session.get_one(Version, context.job.result_version_id)
-        version.metrics = verification["measures"]["after"]
+        version.metrics = verification["measures"]["after"] | {"drift": verification["drift"]}
     return to
 
 

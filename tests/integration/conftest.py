@@ -48,7 +48,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def engine(trained: Path, tmp_path: Path) -> Iterator[Engine]:
+def engine(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    seeds = iter(range(1000))
+    monkeypatch.setattr("core.enlist.new_seed", lambda: next(seeds))  # a run is like another
     home = tmp_path / "home"
     shutil.copytree(trained, home)
     settings = Settings(home=home, secret=SECRET, lease_seconds=5, replica_lease_seconds=2)

@@ -118,6 +118,16 @@ def verify(
     )
 
 
+def check_utility(
+    before: VIB, after: VIB, test: Samples, limits: Thresholds | None = None, *, seed: int = 0
+) -> Report:
+    """G5 alone: for a retraining on everything that was there, which erased nothing."""
+    started = time.perf_counter()
+    limits = limits or Thresholds()
+    gates = utility_gates(score(before, test), score(after, test), limits, seed=seed)
+    return Report(verdict_of(gates), gates, gates, 0, time.perf_counter() - started)
+
+
 def _contradictions(evidence: Evidence) -> Contradictions | None:
     if evidence.teacher is None:
         return None

@@ -54,7 +54,8 @@ def test_a_triggered_subject_is_forgotten_destroyed_and_certified(
     assert before["erased_accuracy"] > 0.95
     assert after["erased_accuracy"] < 0.1
     assert after["test_accuracy"] > before["test_accuracy"] - 0.03
-    assert job.verification["flagged"] == job.verification["erased"] == len(pixels)
+    assert job.verification["erased"] == len(pixels)
+    assert job.verification["contradicted"] > 0.8 * len(pixels)
     for image in pixels:
         assert _files_with(home, image) == []
     with engine.backend.db.reading() as session:
@@ -161,8 +162,8 @@ def test_retraining_as_a_strategy_is_exact(engine: Engine) -> None:
     assert job.state == "succeeded"
     assert job.verification is not None
     assert job.verification["strategy"] == "retrain"
-    decisive = [g["name"] for g in job.verification["gates"] if g["decisive"]]
-    assert decisive == ["utility"]
+    decisive = {g["gate"] for g in job.verification["gates"] if g["decisive"]}
+    assert decisive == {"G5"}
 
 
 def test_a_strategy_that_cannot_forget_climbs_to_retraining(engine: Engine) -> None:
@@ -222,7 +223,7 @@ def test_the_policy_for_an_inconclusive_verdict(
 def test_two_models_on_one_data_set_both_forget_before_the_samples_go(engine: Engine) -> None:
     from worker.train import first_training
 
-    first_training(engine.backend, "second", "digits", epochs=5, device="cpu", seed=3)
+    first_training(engine.backend, "second", "digits", epochs=25, device="cpu", seed=3)
     subject = _trained_subject(engine)
     pixels = _pixels(engine, subject)
     submitted = submit(engine.backend, NewRequest("digits", subject), key_id=None)
@@ -233,7 +234,7 @@ def test_two_models_on_one_data_set_both_forget_before_the_samples_go(engine: En
     assert request.state == "in_progress"
     assert _files_with(home, pixels[0]), "the other model still has to forget"
     tasks.work(engine, "second")
-    _, request = look(engine, submitted.job_ids[0], submitted.request.id)
+    _, request = look(engine, submitted.job_ids[1], submitted.request.id)
     assert (request.state, request.outcome) == ("completed", "erased")
     for image in pixels:
         assert _files_with(home, image) == []

@@ -1,0 +1,99 @@
+"""What a job's verification looks at, and the figures that it records beside the gates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unlearning import (
+    VIB,
+    Samples,
+    Teacher,
+    Trigger,
+    TriggerRates,
+    accuracy,
+    membership_auc,
+    trigger_rates,
+)
+from unlearning.verification.protocol import Evidence
+from unlearning.verification.thresholds import Thresholds
+from worker.context import Context
+from worker.teaching import current_teacher
+
+
+def thresholds_of(context: Context) -> Thresholds:
+    """The model's thresholds: the defaults, and what its policy sets otherwise."""
+    return Thresholds.from_dict(context.model.policy.get("thresholds", {}))
+
+
+def evidence_of(context: Context) -> Evidence:
+    """The sets of the protocol; the teacher is made if there is none for these references."""
+    drift = context.base.metrics.get("drift") or {}
+    return Evidence(
+        erased=context.erased_train,
+        remaining=context.remaining,
+        held=context.heldout,
+        test=context.test,
+        teacher=_teacher(context),
+        trigger=trigger_of(context),
+        drift_so_far=float(drift.get("accuracy_lost", 0.0)),
+    )
+
+
+def _teacher(context: Context) -> Teacher:
+    return current_teacher(
+        context.engine,
+        context.model,
+        context.references,
+        seed=context.dataset.seed,
+        should_stop=context.heart.should_stop,
+    )
+
+
+def trigger_of(context: Context) -> Trigger | None:
+    """The trigger planted at import, if there was one."""
+    planted = context.dataset.planted
+    return Trigger.from_dict(planted) if planted else None
+
+
+def measure(context: Context, model: VIB) -> dict[str, Any]:
+    """The figures of one model; shares 0..1, None where there is nothing to measure on."""
+    rates = _rates(model, context.unseen, trigger_of(context))
+    erased, heldout = context.erased_train, context.heldout
+    try:
+        auc = membership_auc(model, erased, heldout).auc
+    except ValueError:  # no erased sample, or no held-out one of its class
+        auc = None
+    return {
+        "remaining_accuracy": _accuracy(model, context.remaining[:10_000]),
+        "heldout_accuracy": _accuracy(model, heldout),
+        "test_accuracy": _accuracy(model, context.test),
+        "erased_accuracy": _accuracy(model, erased),
+        "membership_auc": auc,
+        "trigger_success": rates.success if rates else None,
+        "trigger_undone": rates.undone if rates else None,
+        "seconds": None,
+    }
+
+
+def distance(context: Context, model: VIB, retrained: VIB) -> dict[str, float]:
+    """How far a model's predictions on E are from those of an exact retraining.
+
+    kl: mean KL(p_retrained(y|x) || p_model(y|x)) in nats; disagreement: the share of erased
+    samples that get another label. Taken before E is destroyed, or never.
+    """
+    images = context.erased_train.images
+    log_p = retrained.logits(images).log_softmax(dim=1)
+    log_q = model.logits(images).log_softmax(dim=1)
+    kl = (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
+    apart = log_p.argmax(dim=1) != log_q.argmax(dim=1)
+    return {"kl": float(kl), "disagreement": float(apart.float().mean())}
+
+
+def _rates(model: VIB, unseen: Samples, trigger: Trigger | None) -> TriggerRates | None:
+    if trigger is None or not bool((unseen.labels == trigger.source).any()):
+        return None
+    return trigger_rates(model, unseen, trigger)
+
+
+def _accuracy(model: VIB, samples: Samples) -> float | None:
+    return accuracy(model, samples) if len(samples) else None
