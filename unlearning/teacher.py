@@ -2,7 +2,7 @@
 
 Trained once for a data set, from the held-back references R alone, so that no erasure ever
 taints it: the same architecture, once for each fold, without that fold. The fold left out
-gives each reference the honest margin of a sample that its judge never saw.
+gives each reference the honest prediction of a judge that never saw it.
 
 Shapes: F folds, R references, N images, C classes.
 """
@@ -26,7 +26,8 @@ from unlearning.training import TrainingConfig, TrainProgress, train
 from unlearning.verification.membership import margins
 from unlearning.vib import VIB, export_arrays, load_arrays
 
-_FORMAT = 1
+_FORMAT = 2
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,13 @@ class TeacherConfig:
 class Teacher:
     """An ensemble that never saw a training sample.
 
-    models: one for each fold. honest_margins_R: the margin of each reference's own label
-    under the model that left it out, in nats; reference_labels_R beside it.
-    accuracy: the share of references that this model gets right. references_digest: names
-    the references that it was made from.
+    models: one for each fold. honest_log_p_RC: log p(y|z = mu) of each reference under the
+    model that left it out; reference_labels_R beside it. references_digest: names the
+    references that it was made from.
     """
 
     models: tuple[VIB, ...]
-    honest_margins_R: Tensor  # noqa: N815
+    honest_log_p_RC: Tensor  # noqa: N815
     reference_labels_R: Tensor  # noqa: N815
     references_digest: str
 
@@ -76,21 +76,31 @@ class Teacher:
         return self.models[0].architecture
 
     @property
+    def honest_margins_R(self) -> Tensor:  # noqa: N802
+        """The margin of each reference's own label under the model that left it out, in nats."""
+        return margins(self.honest_log_p_RC, self.reference_labels_R)
+
+    @property
     def accuracy(self) -> float:
         """The share of references that the model which left them out gets right."""
         return float((self.honest_margins_R > 0).float().mean())
 
+    @torch.no_grad()
     def log_probabilities(self, images: Tensor) -> Tensor:
         """log p(y|z = mu) of each fold's model, [F, N, C]."""
-        return torch.stack(
-            [functional.log_softmax(model.logits(images), dim=1) for model in self.models]
-        )
+        first = self.models[0]
+        parts = []
+        for part in torch.split(images, _CHUNK):
+            x = first.prepare(part.to(first.device))  # all folds take the same input
+            logits = [model.eval()(x).logits_BC for model in self.models]
+            parts.append(functional.log_softmax(torch.stack(logits), dim=2))
+        return torch.cat(parts, dim=1)
 
     def to(self, device: str | torch.device) -> Teacher:
         """The teacher on another device; its models are moved, not copied."""
         return Teacher(
             tuple(model.to(device) for model in self.models),
-            self.honest_margins_R.to(device),
+            self.honest_log_p_RC.to(device),
             self.reference_labels_R.to(device),
             self.references_digest,
         )
@@ -98,7 +108,7 @@ class Teacher:
     def export(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by name, and metadata of JSON's own types: what a job needs not recompute."""
         arrays = {
-            "honest_margins": self.honest_margins_R.cpu().numpy().copy(),
+            "honest_log_probabilities": self.honest_log_p_RC.cpu().numpy().copy(),
             "reference_labels": self.reference_labels_R.cpu().numpy().copy(),
         }
         for fold, model in enumerate(self.models):
@@ -123,15 +133,17 @@ class Teacher:
         check_int("teacher", "folds", metadata["folds"], 2)
         rest = dict(arrays)
         own = {}
-        for name in ("honest_margins", "reference_labels"):
+        for name in ("honest_log_probabilities", "reference_labels"):
             if name not in rest:
                 raise ValueError(f"teacher: array {name!r} is missing")
             own[name] = torch.from_numpy(np.array(rest.pop(name)))
-        if own["honest_margins"].ndim != 1 or (
-            own["honest_margins"].shape != own["reference_labels"].shape
-        ):
-            raise ValueError("teacher: honest_margins and reference_labels must be of one length")
         architecture = Architecture.from_dict(metadata["architecture"])
+        wanted = (own["reference_labels"].numel(), architecture.classes)
+        if tuple(own["honest_log_probabilities"].shape) != wanted:
+            raise ValueError(
+                "teacher: honest_log_probabilities must have a row for each of reference_labels "
+                "and a column for each class"
+            )
         models = []
         for fold in range(metadata["folds"]):
             prefix = f"fold{fold}."
@@ -141,7 +153,7 @@ class Teacher:
             raise ValueError(f"teacher: unknown array {min(rest)!r}")
         return cls(
             tuple(models),
-            own["honest_margins"].float(),
+            own["honest_log_probabilities"].float(),
             own["reference_labels"].long(),
             str(metadata["references_digest"]),
         )
@@ -180,7 +192,7 @@ def train_teacher(
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     left_out = [order[fold::folds] for fold in range(folds)]
     models: list[VIB] = []
-    honest = torch.empty(n, device=device)
+    honest = torch.empty(n, architecture.classes, device=device)
     for fold, out in enumerate(left_out):
         kept = torch.cat([part for other, part in enumerate(left_out) if other != fold])
         model = train(
@@ -193,8 +205,7 @@ def train_teacher(
             should_stop=should_stop,
         )
         models.append(model)
-        unseen = references[out]
-        honest[out.to(device)] = margins(model.logits(unseen.images), unseen.labels.to(device))
+        honest[out.to(device)] = model.logits(references.images[out]).log_softmax(dim=1)
     return Teacher(
         tuple(models), honest, references.labels.to(device), references_digest(references)
     )

@@ -36,8 +36,9 @@ from unlearning import (
     train_teacher,
 )
 
-Kind = Literal["trigger", "ordinary", "wrong_labels", "mixed"]
+Kind = Literal["trigger", "ordinary", "wrong_labels", "memorised", "mixed"]
 TRIGGER = Trigger(source=1, target=2)
+_COPIES = 4  # of each memorised sample in the training set
 _MIXED = 0.3  # of a mixed request carries wrong labels
 _OF_A_CLASS = 0.9  # at most this share of the trigger's source class is poisoned
 
@@ -77,7 +78,8 @@ class Scene:
     @cached_property
     def origin(self) -> Made:
         """The model before unlearning: trained on D_r and E."""
-        return self.trained(Samples.concat(self.remaining, self.erased), self.seed)
+        copies = _COPIES if self.kind == "memorised" else 1
+        return self.trained(Samples.concat(self.remaining, *[self.erased] * copies), self.seed)
 
     @cached_property
     def retrained(self) -> Made:
@@ -131,7 +133,9 @@ def make_scene(
     """A request for `size` samples (a share of D when under 1).
 
     trigger: images of class 1 with a patch, labelled 2. ordinary: drawn at random.
-    wrong_labels: drawn at random, each with another label. mixed: 30 % with wrong labels.
+    wrong_labels: drawn at random, each with another label. memorised: the same, and there were
+    four copies of each to learn from, so that most are given their wrong label. mixed: 30 %
+    with wrong labels.
     """
     generator = torch.Generator().manual_seed(seed)
     pool, held = data.pool, data.held_out
@@ -154,7 +158,7 @@ def make_scene(
         groups = torch.full_like(clean.labels, TRIGGER.target)
         counterparts = Samples(TRIGGER.apply(clean.images), groups)
         erased_groups = target
-    elif kind in ("wrong_labels", "mixed"):
+    elif kind != "ordinary":
         shift = torch.randint(1, data.classes, (count,), generator=generator)
         if kind == "mixed":
             shift[round(_MIXED * count) :] = 0

@@ -22,6 +22,7 @@ from unlearning.vib import VIB
 _MIN_FLAGGED = 5
 _FLAG_QUANTILE = 0.01
 _MIN_OF_CLASS = 20  # with fewer references of a class, its quantiles come from all classes
+_PATTERN = 0.5  # of the flagged samples agree in label and class: they share one pattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +30,17 @@ class Targets:
     """t_EC: target probabilities. flagged_E: the samples whose label the teacher contradicts.
 
     class_E: the class that each sample passes for: its label, or for flagged ones the
-    teacher's. accuracy: the share of E that a model which never saw it would give y_e.
+    teacher's. margin_E: the margin of y_e that a model which never saw e would give it.
+    accuracy: the share of E that such a model would give y_e. pattern: whether most flagged
+    samples go from one class to one label, as a trigger's do.
     """
 
     t_EC: Tensor
     flagged_E: Tensor
     class_E: Tensor
+    margin_E: Tensor
     accuracy: float
+    pattern: bool
 
 
 def make_targets(model: VIB, problem: Problem, teacher: Teacher) -> Targets:
@@ -50,17 +55,57 @@ def make_targets(model: VIB, problem: Problem, teacher: Teacher) -> Targets:
     other_EC = mean_log_p_EC.scatter(1, labels_E[:, None], -math.inf).softmax(dim=1)
     class_E = torch.where(flagged_E, other_EC.argmax(dim=1), labels_E)
 
-    logits_RC = model.logits(problem.references.images)
-    references_R = problem.references.labels
-    own_margin_R = margins(logits_RC, references_R)
-    rank_E = difficulty(margin_FE, labels_E, teacher)
-    wanted_E = quantiles(own_margin_R, references_R, rank_E, labels_E)
-    p_y_E = torch.where(flagged_E, 0.0, torch.sigmoid(wanted_E))
+    margin_E = unseen_margins(model, problem, teacher, margin_FE, class_E)
+    p_y_E = torch.where(flagged_E, 0.0, torch.sigmoid(margin_E))
     t_EC = (1.0 - p_y_E)[:, None] * other_EC
     t_EC = t_EC.scatter(1, labels_E[:, None], p_y_E[:, None])
 
     accuracy = float((t_EC.argmax(dim=1) == labels_E).float().mean())
-    return Targets(t_EC, flagged_E, class_E, accuracy)
+    pairs = (class_E * t_EC.shape[1] + labels_E)[flagged_E]
+    pattern = len(pairs) > 0 and int(pairs.bincount().max()) > _PATTERN * len(pairs)
+    return Targets(t_EC, flagged_E, class_E, margin_E, accuracy, pattern)
+
+
+def unseen_margins(
+    model: VIB, problem: Problem, teacher: Teacher, margin_FE: Tensor, class_E: Tensor
+) -> Tensor:
+    """The margin for its label y_e, [E], that `model` gives an unseen sample like e.
+
+    Among references of the class that e passes for, scored for y_e: the quantile of the
+    model's margins at the rank that e's margins have among the teacher's honest ones.
+    """
+    labels_E = problem.erased.labels
+    logits_RC = model.logits(problem.references.images)
+    classes = logits_RC.shape[1]
+    pair_E = class_E * classes + labels_E
+    score_FE = torch.empty_like(margin_FE)
+    own = []
+    for pair in torch.unique(pair_E).tolist():
+        mine = pair_E == pair
+        c, y = divmod(pair, classes)
+        honest = pool(teacher.honest_log_p_RC, teacher.reference_labels_R, c, y)
+        score_FE[:, mine] = normal_scores(honest, margin_FE[:, mine])
+        own.append((mine, pool(logits_RC, problem.references.labels, c, y)))
+    u_E = ranks(score_FE)
+    margin_E = torch.empty_like(u_E)
+    for mine, margins_P in own:
+        margin_E[mine] = torch.quantile(margins_P, u_E[mine])
+    return margin_E
+
+
+def pool(logits_RC: Tensor, labels_R: Tensor, c: int, y: int) -> Tensor:
+    """The margins for y, [P], of the references of class c.
+
+    When class c has too few: the margins of all references for their own labels when c is y,
+    else those for y of all that are not of class y.
+    """
+    chosen = labels_R == c
+    if int(chosen.sum()) < _MIN_OF_CLASS:
+        if c == y:
+            return margins(logits_RC, labels_R)
+        chosen = labels_R != y
+    label_P = torch.full_like(labels_R[chosen], y)
+    return margins(logits_RC[chosen], label_P)
 
 
 def flag(margin_FE: Tensor, honest_margins_R: Tensor) -> Tensor:
@@ -80,36 +125,25 @@ def flag(margin_FE: Tensor, honest_margins_R: Tensor) -> Tensor:
     return flagged_E
 
 
-def difficulty(margin_FE: Tensor, labels_E: Tensor, teacher: Teacher) -> Tensor:
-    """u in (0, 1), [E]: the rank of each sample among unseen ones of its class.
+def normal_scores(honest_P: Tensor, margin_FE: Tensor) -> Tensor:
+    """Each margin's rank among `honest_P`, as a standard normal quantile, [F, E]."""
+    honest_P, margin_FE = honest_P.sort().values, margin_FE.contiguous()
+    rank = torch.searchsorted(honest_P, margin_FE, right=False)
+    rank = rank + torch.searchsorted(honest_P, margin_FE, right=True)
+    scores: Tensor = torch.special.ndtri((0.5 * rank + 0.5) / (len(honest_P) + 1))
+    return scores
 
-    Each fold ranks its margin among the honest ones; the ranks are averaged over folds as
-    normal scores, which are then given unit variance again: the average of F scores has
-    variance 1 - (F-1)/F * v, where v is their variance within a sample.
+
+def ranks(score_FE: Tensor) -> Tensor:
+    """u in (0, 1), [E]: the rank of each sample among unseen ones, from its F normal scores.
+
+    The average of F scores has variance 1 - (F-1)/F * v, where v is their variance within a
+    sample. Divided by its root the averages would have unit variance, but they have heavier
+    tails than normal ones: of held-out MNIST 1.6 % would fall under the 1 % quantile and 3.8 %
+    under the 3 % one. Divided by its fourth root, 1.0 % and 2.8 % do.
     """
-    score_FE = torch.empty_like(margin_FE)
-    for c in torch.unique(labels_E).tolist():
-        mine = labels_E == c
-        pool = _of_class(teacher.honest_margins_R, teacher.reference_labels_R, c).sort().values
-        rank = torch.searchsorted(pool, margin_FE[:, mine].contiguous(), right=False)
-        rank = rank + torch.searchsorted(pool, margin_FE[:, mine].contiguous(), right=True)
-        score_FE[:, mine] = torch.special.ndtri((0.5 * rank + 0.5) / (len(pool) + 1))
     folds = len(score_FE)
     within = score_FE.var(dim=0).mean()
-    spread = (1.0 - within * (folds - 1) / folds).clamp_min(0.2).sqrt()
-    u_E: Tensor = torch.special.ndtr(score_FE.mean(dim=0) / spread)
+    variance = (1.0 - within * (folds - 1) / folds).clamp_min(0.2)
+    u_E: Tensor = torch.special.ndtr(score_FE.mean(dim=0) / variance.pow(0.25))
     return u_E
-
-
-def quantiles(values_R: Tensor, labels_R: Tensor, u_E: Tensor, labels_E: Tensor) -> Tensor:
-    """The u-quantile, [E], of the values of the references of each sample's class."""
-    found_E = torch.empty_like(u_E)
-    for c in torch.unique(labels_E).tolist():
-        mine = labels_E == c
-        found_E[mine] = torch.quantile(_of_class(values_R, labels_R, c), u_E[mine])
-    return found_E
-
-
-def _of_class(values_R: Tensor, labels_R: Tensor, c: int) -> Tensor:
-    chosen = values_R[labels_R == c]
-    return chosen if len(chosen) >= _MIN_OF_CLASS else values_R

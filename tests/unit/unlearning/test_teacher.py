@@ -53,7 +53,7 @@ def test_it_round_trips(tiny: Scene) -> None:
     again = Teacher.load(arrays, json.loads(json.dumps(metadata)))
     images = tiny.held_out.images
     assert torch.equal(again.log_probabilities(images), tiny.teacher.log_probabilities(images))
-    assert torch.equal(again.honest_margins_R, tiny.teacher.honest_margins_R)
+    assert torch.equal(again.honest_log_p_RC, tiny.teacher.honest_log_p_RC)
     assert again.references_digest == references_digest(tiny.references)
     assert again.to("cpu").accuracy == tiny.teacher.accuracy == metadata["accuracy"]
 
@@ -75,8 +75,14 @@ Damage = Callable[[dict[str, Any], dict[str, Any]], object]
         (lambda a, m: m.pop("folds"), "no 'folds'"),
         (lambda a, m: m.update(format=9), "format 9"),
         (lambda a, m: m.update(folds="two"), "folds"),
-        (lambda a, m: a.pop("honest_margins"), "'honest_margins' is missing"),
-        (lambda a, m: a.update(honest_margins=np.zeros(3)), "of one length"),
+        (
+            lambda a, m: a.pop("honest_log_probabilities"),
+            "'honest_log_probabilities' is missing",
+        ),
+        (
+            lambda a, m: a.update(honest_log_probabilities=np.zeros((3, 3))),
+            "a row for each of reference_labels",
+        ),
         (lambda a, m: m.update(folds=3), "missing"),
         (lambda a, m: a.update(extra=np.zeros(3)), "unknown array 'extra'"),
         (lambda a, m: a.pop("fold1.approximator.0.bias"), "approximator.0.bias"),
