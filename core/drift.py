@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from core.audit import timestamp
 from core.errors import Invalid
 
 
@@ -36,56 +37,42 @@ class Budget:
         return cls(**given)
 
 
-NOTHING: dict[str, Any] = {"jobs": 0, "erased": 0, "accuracy_lost": 0.0}
-"""The account of a version that was trained exactly."""
+Account = dict[str, Any]
+"""jobs and erased samples, accuracy_lost on the utility split (0..1), all since the last exact
+training; trained: the samples that it was trained on; since: when, RFC 3339."""
 
 
-def after(
-    before: dict[str, Any] | None, *, exact: bool, erased: int, lost: float
-) -> dict[str, Any]:
-    """The account of a job's result: its base's account and what the job adds to it.
+def opened(*, trained: int, at: datetime) -> Account:
+    """The account of a version that was trained exactly."""
+    since = timestamp(at)
+    return {"jobs": 0, "erased": 0, "accuracy_lost": 0.0, "trained": trained, "since": since}
+
+
+def charged(before: Account, *, erased: int, lost: float) -> Account:
+    """The account of an approximate job's result: its base's, and what the job adds.
 
     lost: accuracy lost on the utility split; a gain does not pay for a later loss.
     """
-    if exact:
-        return dict(NOTHING)
-    account = NOTHING | (before or {})
-    return {
-        "jobs": account["jobs"] + 1,
-        "erased": account["erased"] + erased,
-        "accuracy_lost": account["accuracy_lost"] + max(0.0, lost),
+    return before | {
+        "jobs": before["jobs"] + 1,
+        "erased": before["erased"] + erased,
+        "accuracy_lost": before["accuracy_lost"] + max(0.0, lost),
     }
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What is spent of a budget: each share 0..1 (1 and more: a retraining is due)."""
-
-    spent: dict[str, float]
-
-    @property
-    def due(self) -> str | None:
-        """The limit that is reached, the one most overspent; None while there is room."""
-        name = max(self.spent, key=lambda each: self.spent[each])
-        return name if self.spent[name] >= 1.0 else None
+def spent(budget: Budget, account: Account, now: datetime) -> dict[str, float]:
+    """How much of each limit is used up, as a share: at 1 a retraining is due."""
+    since = datetime.fromisoformat(account["since"])
+    return {
+        "erased_share": account["erased"] / max(1, account["trained"]) / budget.erased_share,
+        "jobs": account["jobs"] / budget.jobs,
+        "accuracy_lost": account["accuracy_lost"] / budget.accuracy_lost,
+        "days": (now - since) / timedelta(days=budget.days),
+    }
 
 
-def standing(
-    budget: Budget,
-    account: dict[str, Any] | None,
-    *,
-    trained: int,
-    exact_at: datetime,
-    now: datetime,
-) -> Standing:
-    """What of the budget is spent. trained: samples that the model was trained on, then;
-    exact_at: when the last exact training was published."""
-    found = NOTHING | (account or {})
-    return Standing(
-        {
-            "erased_share": found["erased"] / max(1, trained) / budget.erased_share,
-            "jobs": found["jobs"] / budget.jobs,
-            "accuracy_lost": found["accuracy_lost"] / budget.accuracy_lost,
-            "days": (now - exact_at) / timedelta(days=budget.days),
-        }
-    )
+def overspent(budget: Budget, account: Account, now: datetime) -> str | None:
+    """The limit that asks for a retraining, the most overspent one; None while there is room."""
+    shares = spent(budget, account, now)
+    name = max(shares, key=lambda each: shares[each])
+    return name if shares[name] >= 1.0 else None

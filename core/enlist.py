@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -41,10 +41,51 @@ def enlist(
 def _new_job(
     tx: Transaction, settings: Settings, model: Model, request: ErasureRequest, strategy: str
 ) -> Job:
+    job = _queue(
+        tx,
+        model,
+        "erase",
+        strategy,
+        due_at=request.due_at,
+        not_before=tx.now + timedelta(seconds=settings.batch_seconds),
+        audit_retrain=model.audit_next,
+    )
+    model.audit_next = False
+    return job
+
+
+def enlist_retraining(tx: Transaction, model: Model, reason: str) -> Job | None:
+    """Queue an exact retraining that no request asks for: the drift budget is spent.
+
+    It is due in a month, so that erasures go first. None when one is queued or runs already.
+    The model's row must be locked.
+    """
+    waiting = select(Job.id).where(
+        Job.model_id == model.id, Job.kind == "retrain", Job.state.in_(("queued", *JOB_HELD))
+    )
+    if tx.session.scalars(waiting).first() is not None:
+        return None
+    later = tx.now + timedelta(days=30)
+    job = _queue(tx, model, "retrain", "retrain", due_at=later, not_before=tx.now)
+    tx.record("job", job.id, "asked for by the drift budget", limit=reason)
+    tx.wake(job.id)
+    return job
+
+
+def _queue(
+    tx: Transaction,
+    model: Model,
+    kind: str,
+    strategy: str,
+    *,
+    due_at: datetime,
+    not_before: datetime,
+    audit_retrain: bool = False,
+) -> Job:
     job = Job(
         id=new_id("job"),
         model_id=model.id,
-        kind="erase",
+        kind=kind,
         state="queued",
         strategy=strategy,
         seed=new_seed(),
@@ -55,12 +96,11 @@ def _new_job(
         rung=0,
         fence=0,
         cancel_requested=False,
-        audit_retrain=model.audit_next,
-        not_before=tx.now + timedelta(seconds=settings.batch_seconds),
-        due_at=request.due_at,
+        audit_retrain=audit_retrain,
+        not_before=not_before,
+        due_at=due_at,
         queued_at=tx.now,
     )
-    model.audit_next = False
     tx.session.add(job)
     tx.session.flush()
     tx.record("job", job.id, "queued", model=model.id, strategy=strategy)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy import delete, select, update
 
-from core import certificates, datasets, holding, jobs, registry, replicas, requests
+from core import certificates, datasets, drift, holding, jobs, registry, replicas, requests
 from core.audit import timestamp
 from core.db import Transaction
+from core.enlist import enlist_retraining
 from core.errors import Unavailable
 from core.records import (
     Dataset,
@@ -207,9 +208,20 @@ def _complete(
             progress={**job.progress, "phase": "succeeded", "fraction": 1.0},
         )
         tx.record("job", job.id, "destroyed", model=model.id, **destruction)
+        _ask_for_retraining(tx, model)
         ids = jobs.request_ids(tx.session, job.id)
         for request_id in sorted(ids):
             _complete_request(tx, context, requests.locked(tx, request_id))
+
+
+def _ask_for_retraining(tx: Transaction, model: Model) -> None:
+    """Queue an exact retraining when what is served has spent the model's drift budget."""
+    serving = registry.serving(tx.session, model.id)
+    if serving is None:
+        return
+    limit = drift.overspent(drift.Budget.of(model.policy), serving.metrics["drift"], tx.now)
+    if limit is not None:
+        enlist_retraining(tx, model, limit)
 
 
 def _complete_request(tx: Transaction, context: Context, request: ErasureRequest) -> None:

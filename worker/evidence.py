@@ -27,7 +27,6 @@ def thresholds_of(context: Context) -> Thresholds:
 
 def evidence_of(context: Context) -> Evidence:
     """The sets of the protocol; the teacher is made if there is none for these references."""
-    drift = context.base.metrics.get("drift") or {}
     return Evidence(
         erased=context.erased_train,
         remaining=context.remaining,
@@ -35,7 +34,7 @@ def evidence_of(context: Context) -> Evidence:
         test=context.test,
         teacher=_teacher(context),
         trigger=trigger_of(context),
-        drift_so_far=float(drift.get("accuracy_lost", 0.0)),
+        drift_so_far=context.base.metrics["drift"]["accuracy_lost"],
     )
 
 

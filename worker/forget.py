@@ -32,7 +32,10 @@ RETRAIN = "retrain"
 
 @dataclass
 class Forgotten:
-    """A candidate and how it was made; `flagged`: erased samples treated as mislabelled."""
+    """A candidate and how it was made; `flagged`: erased samples treated as mislabelled.
+
+    trained: samples that a retraining was trained on.
+    """
 
     model: VIB
     strategy: str
@@ -41,6 +44,7 @@ class Forgotten:
     converged: bool
     flagged: int
     warnings: list[str]
+    trained: int = 0
 
 
 def ladder(strategy: str) -> list[str]:
@@ -55,7 +59,7 @@ def forget(context: Context) -> str:
     if not serves:
         # Candidates that remember the requests keep their taint, and are destroyed for it.
         return _nothing_to_unlearn(context, "the model serves no version")
-    if len(context.erased_train) == 0:
+    if context.job.kind == "erase" and len(context.erased_train) == 0:
         return _nothing_learnt(context)
     strategy = ladder(context.job.strategy)[context.job.rung]
     result = (
@@ -89,6 +93,7 @@ def forget(context: Context) -> str:
             "seconds": result.seconds,
             "converged": result.converged,
             "flagged": result.flagged,
+            "trained": result.trained,
             "warnings": result.warnings,
             "erased": len(context.erased),
             "erased_train": len(context.erased_train),
@@ -221,4 +226,4 @@ def retrain(context: Context, phase: str, start: float, end: float) -> Forgotten
         on_progress=on_progress,
         should_stop=context.heart.should_stop,
     )
-    return Forgotten(model, RETRAIN, steps, time.perf_counter() - began, True, 0, [])
+    return Forgotten(model, RETRAIN, steps, time.perf_counter() - began, True, 0, [], len(samples))

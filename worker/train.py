@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core import datasets, registry
+from core import datasets, drift, registry
 from core.backend import Backend
 from core.db import Transaction
 from core.errors import Conflict, Invalid
@@ -69,9 +69,10 @@ def first_training(
     def teaching(progress: TrainProgress) -> None:
         say("teaching", 0.7 + 0.28 * progress.step / progress.total_steps)
 
+    samples = _load(backend, dataset, "train")
     vib = train(
         architecture,
-        _load(backend, dataset, "train"),
+        samples,
         config,
         seed=seed,
         device=engine.device,
@@ -94,6 +95,7 @@ def first_training(
         registry.lock_model(tx, model.id)
         if _completed(tx, dataset) != before:
             raise Conflict("an erasure was completed while this was training; train again")
+        metrics["drift"] = drift.opened(trained=len(samples), at=tx.now)
         version = registry.add_version(tx, model, digest=stored.digest, metrics=metrics)
         if registry.serving(tx.session, model.id) is None:
             registry.publish(tx, version)

@@ -9,6 +9,7 @@ from typing import Any
 
 from core import drift, holding, registry
 from core.certificates import STATEMENT
+from core.db import Transaction, database_now
 from core.records import Job, Version
 from core.transitions import move
 from unlearning.verification.gate import Gate
@@ -67,23 +68,25 @@ def _record(
         "contradicted": report.contradicted,
         "erased": candidate["erased"],
         "erased_train": candidate["erased_train"],
-        "drift": drift.after(
-            context.base.metrics.get("drift"),
-            exact=candidate["strategy"] == RETRAIN,
-            erased=candidate["erased_train"],
-            lost=_lost(measures),
-        ),
+        "drift": _account(context, candidate, measures),
     }
+
+
+def _account(
+    context: Context, candidate: dict[str, Any], measures: dict[str, Any]
+) -> drift.Account:
+    """The drift account that the candidate will carry."""
+    if candidate["strategy"] == RETRAIN:
+        with context.engine.backend.db.reading() as session:
+            now = database_now(session)
+        return drift.opened(trained=candidate["trained"], at=now)
+    before, after = (measures[when]["test_accuracy"] for when in ("before", "after"))
+    account = context.base.metrics["drift"]
+    return drift.charged(account, erased=candidate["erased_train"], lost=before - after)
 
 
 def _gate(gate: Gate, report: Report) -> dict[str, Any]:
     return gate.to_dict() | {"decisive": any(gate is each for each in report.decisive)}
-
-
-def _lost(measures: dict[str, Any]) -> float:
-    """Accuracy lost on the utility split, negative when it was gained."""
-    before, after = (measures[when]["test_accuracy"] for when in ("before", "after"))
-    return float(before - after)
 
 
 def _decide(context: Context, verdict: str, verification: dict[str, Any]) -> str:
@@ -105,15 +108,21 @@ def _decide(context: Context, verdict: str, verification: dict[str, Any]) -> str
 def _advance(context: Context, to: str, verification: dict[str, Any]) -> str:
     with context.engine.backend.db.transaction() as tx:
         context.job = holding.advance(tx, context.held, to, verification=verification)
-        assert context.job.result_version_id is not None
-        version = tx.session.get_one(Version, context.job.result_version_id)
-        version.metrics = verification["measures"]["after"] | {"drift": verification["drift"]}
+        _note_figures(tx, context.job, verification)
     return to
+
+
+def _note_figures(tx: Transaction, job: Job, verification: dict[str, Any]) -> None:
+    """The candidate's row gets what was measured of it."""
+    assert job.result_version_id is not None, "what is verified has a version"
+    version = tx.session.get_one(Version, job.result_version_id)
+    version.metrics = verification["measures"]["after"] | {"drift": verification["drift"]}
 
 
 def _review(context: Context, verification: dict[str, Any], reason: str) -> str:
     with context.engine.backend.db.transaction() as tx:
         job = holding.check(tx, context.held)
+        _note_figures(tx, job, verification)
         holding.give_to_person(tx, job, reason, verification=verification)
     return "needs_review"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core import migrate
+from core import migrate, registry
 from core.backend import Backend, open_backend
 from core.importing import Importer
 from core.intake import NewRequest, submit
@@ -43,6 +43,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "digits", source, planted=source.planted
     )
     first_training(backend, "digits", "digits", epochs=25, device="cpu")
+    with backend.db.transaction() as tx:
+        # So few samples that one job spends the budget: tests of it set their own.
+        model = registry.model_named(tx.session, "digits")
+        model.policy = model.policy | {"budget": {"accuracy_lost": 1.0, "erased_share": 1.0}}
     backend.close()
     return home
 

@@ -205,7 +205,10 @@ def test_the_policy_for_an_inconclusive_verdict(
     engine: Engine, erase: Erase, policy: str, state: str
 ) -> None:
     with engine.backend.db.transaction() as tx:
-        registry.lock_model(tx, _model(engine).id).policy = {"inconclusive": policy}
+        registry.lock_model(tx, _model(engine).id).policy = {
+            "inconclusive": policy,
+            "budget": {"accuracy_lost": 1.0, "erased_share": 1.0},
+        }
     job, request = erase(_trained_subject(engine))
     assert job.state == state
     assert job.verification is not None
@@ -263,3 +266,27 @@ def test_a_model_that_serves_nothing_still_loses_the_samples(engine: Engine) -> 
     assert not engine.backend.checkpoints.exists(version.digest)
     for image in pixels:
         assert _files_with(engine.backend.settings.home, image) == []
+
+
+def test_a_spent_drift_budget_asks_for_an_exact_retraining_that_resets_it(
+    engine: Engine, erase: Erase
+) -> None:
+    with engine.backend.db.transaction() as tx:
+        model = registry.lock_model(tx, _model(engine).id)
+        model.policy = model.policy | {"budget": {"jobs": 1}}
+    job, _ = erase(_trained_subject(engine))
+    assert job.verification is not None
+    assert job.verification["drift"]["jobs"] == 1
+    with engine.backend.db.reading() as session:
+        (queued,) = jobs.listed(session, status="queued")
+    assert (queued.kind, queued.strategy) == ("retrain", "retrain")
+    assert tasks.work(engine, "by hand") == queued.id
+    with engine.backend.db.reading() as session:
+        done = jobs.get(session, queued.id)
+        serving = registry.serving(session, job.model_id)
+        assert jobs.listed(session, status="queued") == []
+    assert (done.state, done.error) == ("succeeded", None)
+    assert serving is not None
+    assert serving.job_id == queued.id
+    assert serving.metrics["drift"]["jobs"] == 0
+    assert serving.metrics["drift"]["trained"] > 900
