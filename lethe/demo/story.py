@@ -36,9 +36,9 @@ def print_verdict(verification: dict[str, Any]) -> None:
     for gate in verification.get("gates") or []:
         if gate["verdict"] != "PASS":
             typer.echo(
-                f"  {gate['verdict']}: {gate['what']}: {gate['statistic']:.1%} of "
-                f"{gate['samples']}, at 95 % confidence up to {gate['high']:.1%}, "
-                f"limit {gate['limit']:.1%}"
+                f"  {gate['gate']} {gate['verdict']}: {gate['what']}: {gate['statistic']:.3f} "
+                f"({gate['low']:.3f} to {gate['high']:.3f}) for {gate['samples']} samples, "
+                f"allowed {gate['least']:.3f} to {gate['most']:.3f}"
             )
 
 

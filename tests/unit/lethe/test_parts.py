@@ -129,12 +129,12 @@ def test_where_a_job_stands(job: dict[str, Any], said: str) -> None:
 def test_measures_that_were_not_taken(capsys: pytest.CaptureFixture[str]) -> None:
     print_measures({"measures": {"before": {"test_accuracy": 0.5, "seconds": None}}})
     print_measures({})
-    gate = {"verdict": "FAIL", "what": "a figure", "statistic": 0.5, "samples": 9, "high": 0.8,
-            "limit": 0.1}  # fmt: skip
+    gate = {"gate": "G4", "verdict": "FAIL", "what": "a figure", "statistic": 0.5, "samples": 9,
+            "low": 0.3, "high": 0.8, "least": 0.0, "most": 0.1}  # fmt: skip
     print_verdict({"verdict": "FAIL", "statement": "It remembers.", "gates": [gate]})
     said = capsys.readouterr().out
     assert "50.0%" in said
-    assert "FAIL: a figure: 50.0% of 9, at 95 % confidence up to 80.0%, limit 10.0%" in said
+    assert "G4 FAIL: a figure: 0.500 (0.300 to 0.800) for 9 samples, allowed 0.000 to 0.100" in said
 
 
 def test_sigterm_raises() -> None:
