@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from bench._paper.data import DATASETS
-from bench._paper.experiments import EXPERIMENTS, Options
+from bench._paper.experiments import EXPERIMENTS
+from bench._paper.options import Options
 from bench._paper.tables import table
 
 

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bench._paper.data import Data, load
+from bench._paper import sweeps
 from bench._paper.measures import Figures, over_seeds
 from bench._paper.methods import LEAN, available, row
-from bench._paper.scenes import Kind, Scene, make_scene
+from bench._paper.options import Options
+from bench._paper.scenes import Kind
 from bench._paper.tables import PRINTED
 
 Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for. say: prints a line of progress."""
-
-    experiment: str
-    dataset: str
-    directory: Path
-    seeds: Sequence[int]
-    quick: bool
-    device: str
-    cache: Path | None
-    figures: Path
-    say: Callable[[str], None]
-
-    def data(self, seed: int) -> Data:
-        return load(self.dataset, self.directory, seed, self.quick)
-
-    def scene(self, kind: Kind, size: float, seed: int) -> Scene:
-        return make_scene(kind, size, self.data(seed), seed, self.device, self.cache)
 
 
 def compare(
@@ -69,6 +47,7 @@ REQUESTS: tuple[tuple[Kind, float], ...] = (
     ("ordinary", 300),
     ("ordinary", 3600),
     ("wrong_labels", 300),
+    ("memorised", 300),
     ("mixed", 300),
     ("ordinary", 30),
     ("ordinary", 10),
@@ -90,4 +69,5 @@ def requests(options: Options) -> dict[str, Any]:
 EXPERIMENTS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "table2": table2,
     "requests": requests,
+    **dict.fromkeys(sweeps.SWEEPS, sweeps.run),
 }

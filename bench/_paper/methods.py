@@ -36,10 +36,12 @@ def available() -> list[str]:
     return [m for m in METHODS if m in (*STRATEGIES, "origin", "retrain")]
 
 
-def attempt(scene: Scene, method: str, config: Mapping[str, Any] | None = None) -> Attempt:
+def attempt(
+    scene: Scene, method: str, config: Mapping[str, Any] | None = None, climb: bool = True
+) -> Attempt:
     """Run `method` on `scene`; "origin" and the two retrainings are what the scene has.
 
-    The ladder of the method is climbed until its own stop rule is met.
+    The ladder of the method is climbed until its own stop rule is met, unless `climb` is False.
     """
     if method == "origin":
         return Attempt(scene.origin.model, 0, 0.0)
@@ -49,7 +51,7 @@ def attempt(scene: Scene, method: str, config: Mapping[str, Any] | None = None) 
     problem, origin = scene.problem, scene.origin.model
     needs_teacher = STRATEGIES[method].needs_teacher
     started, steps = seconds_now(), 0
-    for rung in range(rungs(method)):
+    for rung in range(rungs(method) if climb else 1):
         outcome = unlearn(
             origin, problem, strategy=method, config=config, seed=scene.seed,
             device=scene.device, rung=rung,
@@ -69,9 +71,11 @@ def attempt(scene: Scene, method: str, config: Mapping[str, Any] | None = None) 
     )
 
 
-def row(scene: Scene, method: str, config: Mapping[str, Any] | None = None) -> Figures:
+def row(
+    scene: Scene, method: str, config: Mapping[str, Any] | None = None, climb: bool = True
+) -> Figures:
     """The figures of `method` on `scene`."""
-    found = attempt(scene, method, config)
+    found = attempt(scene, method, config, climb)
     return measure(scene, found.model) | {
         "steps": found.steps,
         "seconds": found.seconds,

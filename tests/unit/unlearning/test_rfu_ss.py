@@ -34,7 +34,6 @@ from unlearning import (
 from unlearning.methods._descent import weighting_warnings
 from unlearning.methods._protocol import StepReport
 from unlearning.methods._rfu_ss import ForgetToTarget, RFUSSConfig, plan, shrink_and_perturb
-from unlearning.methods._stop import StopRule
 from unlearning.methods._targets import Targets, flag, make_targets, normal_scores, pool, ranks
 
 
@@ -254,55 +253,6 @@ def test_shrink_and_perturb_mixes_with_fresh_weights(tiny: Scene, keep: float) -
     for name, found in export_arrays(model).items():
         expected = torch.from_numpy(keep * old[name] + (1 - keep) * fresh[name])
         torch.testing.assert_close(torch.from_numpy(found), expected.float())
-
-
-def rule_for(scene: Scene, problem: Problem) -> StopRule:
-    targets = make_targets(scene.model, problem, scene.teacher)
-    return StopRule(scene.model, problem, targets, seed=0, first=60)
-
-
-def test_the_stop_rule_waits_and_wants_two_in_a_row(scene: Scene) -> None:
-    problem = replace(scene.problem, erased=scene.references[:100])  # never seen in training
-    class_E = problem.erased.labels
-    given = accuracy(scene.model, problem.erased)
-    targets = replace(fixed_targets(class_E), accuracy=given)
-    rule = StopRule(scene.model, problem, targets, 0, first=60)
-    assert [rule(scene.model, step) for step in (10, 50, 60)] == [False, False, False]
-    assert rule(scene.model, 70)
-
-
-def test_the_stop_rule_refuses_the_model_before_and_a_ruined_one(scene: Scene) -> None:
-    before = rule_for(scene, scene.problem)
-    assert not any(before(scene.model, step) for step in (60, 70, 80))
-    ruined = initialise(scene.model.architecture, 0)
-    assert not any(before(ruined, step) for step in (60, 70, 80))
-
-
-def test_the_stop_rule_sees_a_shift_that_accuracy_does_not(scene: Scene) -> None:
-    """Erased samples that are all right, but surer than any unseen one."""
-    problem = natural(scene, 200)
-    logits = scene.model.logits(problem.erased.images)
-    surest = margins(logits, problem.erased.labels).argsort(descending=True)[:100]
-    sure_problem = replace(problem, erased=problem.erased[surest])
-    class_E = sure_problem.erased.labels
-    targets = replace(fixed_targets(class_E), accuracy=1.0)
-    rule = StopRule(scene.model, sure_problem, targets, seed=0, first=60)
-    assert not any(rule(scene.model, step) for step in (60, 70, 80))
-
-
-def test_without_a_reference_of_the_class_accuracy_decides(tiny: Scene) -> None:
-    more = tiny_samples(120, seed=1)
-    problem = replace(
-        tiny.problem,
-        erased=more[more.labels == 1],
-        references=tiny.references[tiny.references.labels != 1],
-    )
-    class_E = problem.erased.labels
-    given = accuracy(tiny.model, problem.erased)
-    t_EC = torch.eye(3)[class_E]
-    targets = replace(fixed_targets(class_E), t_EC=t_EC, accuracy=given)
-    rule = StopRule(tiny.model, problem, targets, seed=0, first=60)
-    assert [rule(tiny.model, step) for step in (60, 70)] == [False, True]
 
 
 def test_a_weight_that_stays_at_an_end_is_warned_of() -> None:

@@ -92,7 +92,9 @@ def test_a_configuration_may_be_a_plain_dict(tiny: Scene, strategy: str) -> None
 @pytest.mark.parametrize("strategy", ["rfu_ss", "rfu_ss_paper", "hbu", "vbu"])
 @pytest.mark.parametrize("weighting", ["eq14", "equal_norm", "fixed"])
 def test_every_weighting_works(tiny: Scene, strategy: str, weighting: str) -> None:
-    config = {"steps": 10, "weighting": weighting}
+    config: dict[str, object] = {"steps": 10, "weighting": weighting}
+    if weighting == "fixed":
+        config["fixed_alpha"] = 0.5
     outcome = unlearn(tiny.model, tiny.problem, strategy=strategy, config=config)
     if weighting == "fixed":
         assert outcome.history[0].alpha == 0.5
