@@ -15,6 +15,7 @@ from scipy import stats
 
 from unlearning.samples import Samples
 from unlearning.teacher import Teacher
+from unlearning.triggers import Trigger
 from unlearning.verification.scores import Bool, Int
 
 
@@ -40,18 +41,36 @@ class Contradictions:
         return ~self.held_H if self.excess else np.ones_like(self.held_H)
 
 
-def find_contradictions(teacher: Teacher, erased: Samples, held: Samples) -> Contradictions:
+def find_contradictions(
+    teacher: Teacher, erased: Samples, held: Samples, trigger: Trigger | None = None
+) -> Contradictions:
     """Ask a teacher that saw neither set. The excess is judged at 1 %, one-sided.
+
+    Samples that show a known trigger with its target's label count as contradicted whatever
+    a weak teacher says. Where more than half of E is, the rest hangs together with it: all of
+    E is, and G1 to G3 have nothing to compare.
 
     With x of m held-out samples contradicted, the count among n erased ones is beta-binomial,
     Beta(x + 1, m - x + 1) (the posterior predictive under a uniform prior).
     """
     says_e, says_h = (_says(teacher, samples) for samples in (erased, held))
     wrong_e = says_e != erased.labels.cpu().numpy()
+    if trigger is not None:
+        wrong_e |= shows(trigger, erased)
     wrong_h = says_h != held.labels.cpu().numpy()
     x, m, n = int(wrong_h.sum()), len(wrong_h), len(wrong_e)
     most = stats.betabinom.ppf(0.99, n, x + 1, m - x + 1)
-    return Contradictions(wrong_e, wrong_h, says_e, says_h, bool(wrong_e.sum() > most))
+    excess = bool(wrong_e.sum() > most)
+    if excess and 2 * wrong_e.sum() > n:
+        wrong_e[:] = True
+    return Contradictions(wrong_e, wrong_h, says_e, says_h, excess)
+
+
+def shows(trigger: Trigger, samples: Samples) -> Bool:
+    """Which samples carry the trigger and are labelled with its target, boolean [N]."""
+    same = (trigger.apply(samples.images) == samples.images).flatten(1).all(dim=1)
+    shown: Bool = (same & (samples.labels == trigger.target)).cpu().numpy()
+    return shown
 
 
 def _says(teacher: Teacher, samples: Samples) -> Int:

@@ -21,7 +21,7 @@ from unlearning.verification.collateral_gates import (
     scope_gate,
 )
 from unlearning.verification.conformal_gate import conformal_gates
-from unlearning.verification.contradictions import Contradictions, find_contradictions
+from unlearning.verification.contradictions import Contradictions, find_contradictions, shows
 from unlearning.verification.distribution_gate import distribution_gates
 from unlearning.verification.gate import Gate, Verdict, holm, verdict_of
 from unlearning.verification.label_gates import canary_gate, contradicted_gate, trigger_gate
@@ -131,7 +131,7 @@ def check_utility(
 def _contradictions(evidence: Evidence) -> Contradictions | None:
     if evidence.teacher is None:
         return None
-    return find_contradictions(evidence.teacher, evidence.erased, evidence.held)
+    return find_contradictions(evidence.teacher, evidence.erased, evidence.held, evidence.trigger)
 
 
 def _forgetting_gates(
@@ -180,11 +180,8 @@ def carries(trigger: Trigger, samples: Samples) -> bool:
 
     Only a model that unlearnt triggered samples owes it that the trigger is gone.
     """
-    mine = samples[samples.labels == trigger.target].images
-    if len(mine) == 0:
-        return False
-    same = (trigger.apply(mine) == mine).flatten(1).all(dim=1)
-    return bool(same.float().mean() >= 0.5)
+    mine = (samples.labels == trigger.target).sum()
+    return bool(mine > 0 and 2 * shows(trigger, samples).sum() >= mine)
 
 
 def _canaries(after: VIB, group: Canaries, limits: Thresholds) -> Gate:
