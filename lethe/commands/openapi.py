@@ -13,9 +13,8 @@ def export_openapi(as_json: AsJson = True) -> None:  # noqa: ARG001  # --json is
 
     Example: `lethe export-openapi > openapi.json`
     """
-    from service.app import create_app
-
     from core.settings import Settings
+    from service.app import create_app
 
     with tempfile.TemporaryDirectory() as home:  # the document depends on no setting
         app = create_app(Settings(home=Path(home)), "all")
