@@ -34,7 +34,7 @@ def train(
     figures = ", ".join(
         f"{name.replace('_', ' ')} {value:.3f}"
         for name, value in result["metrics"].items()
-        if value is not None
+        if isinstance(value, float)
     )
     show(
         result, as_json, f"Model {model}, version {result['version']}, {result['state']}: {figures}"

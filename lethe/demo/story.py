@@ -28,13 +28,19 @@ def print_measures(verification: dict[str, Any]) -> None:
         (what, *(_cell(column.get(key), kind) for column in columns)) for what, key, kind in _ROWS
     ]
     table(("", "before", "after forgetting", "exact retraining"), rows)
+    strategy, rung = verification.get("strategy"), verification.get("rung")
+    if strategy == "retrain":
+        typer.echo(f"Forgotten by exact retraining: {rung} faster runs did not pass their tests")
+    elif strategy is not None:
+        steps = verification.get("steps")
+        typer.echo(f"Forgotten by {strategy} in {steps} steps, on rung {rung} of its ladder")
 
 
 def print_verdict(verification: dict[str, Any]) -> None:
-    """The verdict, and each gate that did not simply pass."""
+    """The verdict, and each gate that had a say in it and did not simply pass."""
     typer.echo(f"Verdict {verification.get('verdict')}: {verification.get('statement')}")
     for gate in verification.get("gates") or []:
-        if gate["verdict"] != "PASS":
+        if gate["verdict"] != "PASS" and gate.get("decisive", True):
             typer.echo(
                 f"  {gate['gate']} {gate['verdict']}: {gate['what']}: {gate['statistic']:.3f} "
                 f"({gate['low']:.3f} to {gate['high']:.3f}) for {gate['samples']} samples, "

@@ -65,7 +65,7 @@ def test_a_person_is_forgotten(deployment: Deployment, tmp_path: Path) -> None:
     assert "unbroken" in deployment.ok("audit", "verify")
     assert "succeeded" in deployment.ok("jobs")
     assert deployment.json("jobs", done["job_id"])["status"] == "succeeded"
-    assert deployment.json("models")[0]["serving"]["version"] == 2
+    assert deployment.json("models")[0]["serving"]["version"] >= 2
     assert "destroyed" in deployment.ok("models", "digits")
     check_processes_end(deployment)
 
@@ -80,9 +80,12 @@ def check_measures(measures: dict[str, dict[str, Any]]) -> None:
 
 
 def check_lineage(versions: list[Any], job: Any) -> None:
-    new, old = versions
-    assert (new.version, new.state, new.parent, new.tainted_by) == (2, "serving", 1, [])
-    assert (old.version, old.state) == (1, "destroyed")
+    """A later version may serve already: a tenth of the samples erased spends the drift budget,
+    and an exact retraining follows by itself."""
+    new, old = (next(v for v in versions if v.version == number) for number in (2, 1))
+    assert (new.parent, new.tainted_by) == (1, [])
+    assert new.state in ("serving", "retired")
+    assert (old.state, job.model_extra["result_version"]) == ("destroyed", 2)
     assert job.queued_at <= job.started_at <= job.published_at <= job.finished_at
 
 

@@ -128,12 +128,13 @@ def test_where_a_job_stands(job: dict[str, Any], said: str) -> None:
 
 def test_measures_that_were_not_taken(capsys: pytest.CaptureFixture[str]) -> None:
     print_measures({"measures": {"before": {"test_accuracy": 0.5, "seconds": None}}})
-    print_measures({})
+    print_measures({"strategy": "retrain", "rung": 3})
     gate = {"gate": "G4", "verdict": "FAIL", "what": "a figure", "statistic": 0.5, "samples": 9,
             "low": 0.3, "high": 0.8, "least": 0.0, "most": 0.1}  # fmt: skip
     print_verdict({"verdict": "FAIL", "statement": "It remembers.", "gates": [gate]})
     said = capsys.readouterr().out
     assert "50.0%" in said
+    assert "Forgotten by exact retraining: 3 faster runs did not pass their tests" in said
     assert "G4 FAIL: a figure: 0.500 (0.300 to 0.800) for 9 samples, allowed 0.000 to 0.100" in said
 
 
