@@ -33,16 +33,17 @@ def current_teacher(
 ) -> Teacher:
     """The teacher made from exactly these references: the stored one, or a new one.
 
-    A stored teacher that is missing, damaged or made from other references (one of them was
-    erased) is replaced, and its file destroyed. Raises `Cancelled` as `train_teacher` does.
+    A stored teacher that is missing, damaged, of an older format or made from other references
+    (one of them was erased) is replaced, and its file destroyed. Raises `Cancelled` as
+    `train_teacher` does.
     """
     with engine.backend.db.reading() as session:
         stored = _digest(session, model.id)
     if stored is not None:
         try:
             teacher = engine.load_teacher(stored)
-        except (CheckpointMissing, CheckpointCorrupt):
-            pass  # it can be made again from what is there
+        except (CheckpointMissing, CheckpointCorrupt, ValueError):
+            pass  # lost, damaged or of an older format: it can be made again
         else:
             if teacher.references_digest == references_digest(references):
                 return teacher
