@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from core.errors import LetheError
@@ -91,3 +92,12 @@ def test_only_its_own_folder_is_emptied(tmp_path: Path) -> None:
     home = empty_home(tmp_path / "new")
     (home / "store").mkdir()
     assert not (empty_home(home) / "store").exists()
+
+
+def test_it_serves_on_until_ctrl_c(empty: Deployment) -> None:
+    demo = empty.start("demo")
+    url = demo.wait_for("Starting the service on", 180).split()[4]
+    demo.wait_for("Serving until Ctrl-C", 120)
+    assert httpx.get(f"{url}/readyz").status_code == 200
+    assert demo.end(signal.SIGINT) == 0
+    assert gone(empty.folder / "var" / "demo", 0.0)

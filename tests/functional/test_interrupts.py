@@ -69,3 +69,12 @@ def test_ctrl_c_on_a_worker_in_its_job(embedded: Deployment) -> None:
         assert (job.status, job.attempts) == ("succeeded", 0)
     assert service.end(signal.SIGINT) == 0
     assert "The service has stopped" in service.text
+
+
+def test_several_processes_answer_and_end_together(embedded: Deployment) -> None:
+    service = embedded.serve("--workers", "2")
+    with embedded.client() as client:
+        for _ in range(20):
+            assert client.predict("digits", [[[[0.0] * 8] * 8]]).version == 1
+    assert service.end(signal.SIGTERM) == 0, service.text
+    assert "Traceback" not in service.text
