@@ -43,6 +43,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     errors.Forbidden: Kind(403, "forbidden", "The API key lacks a scope"),
     errors.Unavailable: Kind(503, "unavailable", "Not available now"),
     errors.LeaseLost: Kind(409, "lease_lost", "Another worker holds the job"),
+    errors.CancelRequested: Kind(409, "cancel_requested", "The job is being cancelled"),
     errors.SettingsError: Kind(500, "settings", "The service is not set up rightly"),
     errors.LetheError: Kind(500, "failed", "Failed"),
     RequestValidationError: Kind(422, "invalid", "The request is not valid"),
