@@ -14,16 +14,25 @@ units of the approximator, C classes; D parameters; g_2D has the rows g_u and g_
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from unlearning._closed_forms import OutputGradient
 from unlearning._flat import FlatParameters
 from unlearning.vib import VIB, Output
 
-Losses = Callable[[Output, Output], tuple[Tensor, Tensor]]
-"""(L_u, L_r) from the outputs on the first m rows and on the others, in nats."""
+
+@dataclass(frozen=True)
+class Objective:
+    """loss: in nats, from the outputs on the objective's own rows. gradient: the same with its
+    gradients with respect to the outputs, where they are known in closed form.
+    """
+
+    loss: Callable[[Output], Tensor]
+    gradient: Callable[[Output], OutputGradient] | None = None
 
 
 class TwoGradients(Protocol):
@@ -32,19 +41,19 @@ class TwoGradients(Protocol):
     g_2D: Tensor  # noqa: N815
 
     def __call__(
-        self, x: Tensor, noise_BK: Tensor, m: int, losses: Losses
+        self, x: Tensor, noise_BK: Tensor, m: int, forget: Objective, remember: Objective
     ) -> tuple[Tensor, Tensor]:
-        """The losses for prepared images x and fill g_2D. An objective without rows has
-        gradient 0 and is not asked for.
+        """The losses for prepared images x, detached, and fill g_2D. An objective without rows
+        has loss and gradient 0, and is not asked.
         """
         ...
 
 
 def two_gradients(model: VIB, flat: FlatParameters) -> TwoGradients:
     """The fastest way that `model` allows; `flat` holds its parameters."""
-    return (
-        DenseGradients(model, flat) if model.architecture.kind == "mlp" else Autograd(model, flat)
-    )
+    if model.architecture.kind == "mlp":
+        return DenseGradients(model, flat)
+    return Autograd(model, flat)
 
 
 class Autograd:
@@ -55,19 +64,37 @@ class Autograd:
         self.g_2D = flat.theta_D.new_zeros(2, len(flat.theta_D))
 
     def __call__(
-        self, x: Tensor, noise_BK: Tensor, m: int, losses: Losses
+        self, x: Tensor, noise_BK: Tensor, m: int, forget: Objective, remember: Objective
     ) -> tuple[Tensor, Tensor]:
-        loss_u, loss_r = losses(*_split(self._model(x, noise_BK), m))
-        both = 0 < m < len(x)
+        out_u, out_r = _split(self._model(x, noise_BK), m)
+        loss_u = loss_r = noise_BK.new_zeros(())
         if m > 0:
-            self.g_2D[0] = self._flat.gradient(loss_u, keep_graph=both)
+            loss_u = forget.loss(out_u)
+            self.g_2D[0] = self._flat.gradient(loss_u, keep_graph=m < len(x))
         if m < len(x):
+            loss_r = remember.loss(out_r)
             self.g_2D[1] = self._flat.gradient(loss_r)
         return loss_u.detach(), loss_r.detach()
 
 
+class Seen(NamedTuple):
+    """What a forward pass leaves for the backward one; noisy_BK = sigma * noise = z - mu."""
+
+    x_BP: Tensor  # noqa: N815
+    h_BH: Tensor  # noqa: N815
+    mu_BK: Tensor  # noqa: N815
+    log_var_BK: Tensor  # noqa: N815
+    noisy_BK: Tensor  # noqa: N815
+    z_BK: Tensor  # noqa: N815
+    a_BA: Tensor  # noqa: N815
+    logits_BC: Tensor  # noqa: N815
+
+
 class DenseGradients:
-    """One hand-written backward pass through the dense VIB; tested against autograd."""
+    """One hand-written backward pass through the dense VIB; tested against autograd.
+
+    forward, backward: tensors in, tensors out, so that a compiled one may take their place.
+    """
 
     def __init__(self, model: VIB, flat: FlatParameters) -> None:
         representer = cast(nn.Sequential, model.representer)
@@ -84,34 +111,62 @@ class DenseGradients:
                 (self.g_2D[:, start:middle].view(2, *weight.shape), self.g_2D[:, middle:end])
             )
             start = end
+        self.forward = self._forward
+        self.backward = self._backward
 
+    @torch.no_grad()
     def __call__(
-        self, x: Tensor, noise_BK: Tensor, m: int, losses: Losses
+        self, x: Tensor, noise_BK: Tensor, m: int, forget: Objective, remember: Objective
     ) -> tuple[Tensor, Tensor]:
+        seen = self.forward(x.flatten(1), noise_BK)
+        of_u, of_r = _split(Output(seen.mu_BK, seen.log_var_BK, seen.logits_BC), m)
+        u, r = _output_gradient(forget, of_u), _output_gradient(remember, of_r)
+        d_mu_BK, d_log_var_BK, d_logits_BC = (
+            _joined(d_u, d_r, like, m)
+            for d_u, d_r, like in zip(
+                u[1:], r[1:], (seen.mu_BK, seen.log_var_BK, seen.logits_BC), strict=True
+            )
+        )
+        if d_logits_BC is None:
+            d_logits_BC = torch.zeros_like(seen.logits_BC)
+        self.backward(seen, d_mu_BK, d_log_var_BK, d_logits_BC, m)
+        return u.loss, r.loss
+
+    def _forward(self, x_BP: Tensor, noise_BK: Tensor) -> Seen:
         w1_HP, w2_2KH, w3_AK, w4_CA = self._weights
         b1_H, b2_2K, b3_A, b4_C = self._biases
-        with torch.no_grad():
-            x_BP = x.flatten(1)
-            h_BH = torch.addmm(b1_H, x_BP, w1_HP.T).relu_()
-            mu_BK, log_var_BK = torch.addmm(b2_2K, h_BH, w2_2KH.T).chunk(2, dim=1)
-            noisy_BK = torch.exp(0.5 * log_var_BK).mul_(noise_BK)  # sigma * noise = z - mu
-            z_BK = mu_BK + noisy_BK
-            a_BA = torch.addmm(b3_A, z_BK, w3_AK.T).relu_()
-            logits_BC = torch.addmm(b4_C, a_BA, w4_CA.T)
-        out = Output(mu_BK, log_var_BK, logits_BC)
-        loss_u, loss_r, (d_mu_BK, d_log_var_BK, d_logits_BC) = _output_gradients(out, m, losses)
-        with torch.no_grad():
-            self._collect(3, d_logits_BC, a_BA, m)
-            d_a_BA = (d_logits_BC @ w4_CA).mul_(a_BA > 0)
-            self._collect(2, d_a_BA, z_BK, m)
-            d_z_BK = d_a_BA @ w3_AK
-            d_2K = torch.cat(  # dz/dmu = 1, dz/dlog_var = sigma * noise / 2
-                [d_mu_BK + d_z_BK, torch.addcmul(d_log_var_BK, d_z_BK, noisy_BK, value=0.5)], dim=1
-            )
-            self._collect(1, d_2K, h_BH, m)
-            d_h_BH = (d_2K @ w2_2KH).mul_(h_BH > 0)
-            self._collect(0, d_h_BH, x_BP, m)
-        return loss_u, loss_r
+        h_BH = torch.addmm(b1_H, x_BP, w1_HP.T).relu_()
+        mu_BK, log_var_BK = torch.addmm(b2_2K, h_BH, w2_2KH.T).chunk(2, dim=1)
+        noisy_BK = torch.exp(0.5 * log_var_BK).mul_(noise_BK)
+        z_BK = mu_BK + noisy_BK
+        a_BA = torch.addmm(b3_A, z_BK, w3_AK.T).relu_()
+        logits_BC = torch.addmm(b4_C, a_BA, w4_CA.T)
+        return Seen(x_BP, h_BH, mu_BK, log_var_BK, noisy_BK, z_BK, a_BA, logits_BC)
+
+    def _backward(
+        self,
+        seen: Seen,
+        d_mu_BK: Tensor | None,
+        d_log_var_BK: Tensor | None,
+        d_logits_BC: Tensor,
+        m: int,
+    ) -> None:
+        """Fill g_2D from the gradients of the outputs."""
+        _, w2_2KH, w3_AK, w4_CA = self._weights
+        self._collect(3, d_logits_BC, seen.a_BA, m)
+        d_a_BA = torch.ops.aten.threshold_backward(d_logits_BC @ w4_CA, seen.a_BA, 0)
+        self._collect(2, d_a_BA, seen.z_BK, m)
+        d_z_BK = d_a_BA @ w3_AK
+        # dz/dmu = 1, dz/dlog_var = sigma * noise / 2
+        through_mu, through_log_var = d_z_BK, (0.5 * d_z_BK) * seen.noisy_BK
+        if d_mu_BK is not None:
+            through_mu = through_mu + d_mu_BK
+        if d_log_var_BK is not None:
+            through_log_var = through_log_var + d_log_var_BK
+        d_B2K = torch.cat([through_mu, through_log_var], dim=1)
+        self._collect(1, d_B2K, seen.h_BH, m)
+        d_h_BH = torch.ops.aten.threshold_backward(d_B2K @ w2_2KH, seen.h_BH, 0)
+        self._collect(0, d_h_BH, seen.x_BP, m)
 
     def _collect(self, layer: int, d_out: Tensor, into: Tensor, m: int) -> None:
         """dW = dY^T X and db = sum of dY, for each group of rows."""
@@ -126,11 +181,25 @@ def _split(out: Output, m: int) -> tuple[Output, Output]:
     return Output(*(part[:m] for part in out)), Output(*(part[m:] for part in out))
 
 
-def _output_gradients(out: Output, m: int, losses: Losses) -> tuple[Tensor, Tensor, Output]:
-    """Both losses, and the gradient of each with respect to its own rows of the outputs."""
-    leaves = [Output(*(part.detach().requires_grad_() for part in rows)) for rows in _split(out, m)]
-    loss_u, loss_r = losses(*leaves)
-    flat = [*leaves[0], *leaves[1]]
-    found = torch.autograd.grad(loss_u + loss_r, flat, allow_unused=True, materialize_grads=True)
-    rows = [torch.cat(pair) for pair in zip(found[:3], found[3:], strict=True)]
-    return loss_u.detach(), loss_r.detach(), Output(*rows)
+def _output_gradient(objective: Objective, out: Output) -> OutputGradient:
+    """A loss and its gradients with respect to its own rows of the outputs."""
+    if len(out.mu_BK) == 0:
+        return OutputGradient(out.mu_BK.new_zeros(()), None, None, None)
+    if objective.gradient is not None:
+        return objective.gradient(out)
+    with torch.enable_grad():
+        leaves = Output(*(part.detach().requires_grad_() for part in out))
+        loss = objective.loss(leaves)
+        found = torch.autograd.grad(loss, leaves, allow_unused=True)
+    return OutputGradient(loss.detach(), *found)
+
+
+def _joined(d_u: Tensor | None, d_r: Tensor | None, like: Tensor, m: int) -> Tensor | None:
+    """The rows of both; zero where one objective says nothing, None where neither does."""
+    if d_u is None and d_r is None:
+        return None
+    if d_u is None:
+        d_u = torch.zeros_like(like[:m])
+    if d_r is None:
+        d_r = torch.zeros_like(like[m:])
+    return torch.cat([d_u, d_r])

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -22,12 +23,13 @@ from torch import Tensor
 from unlearning import _cuda
 from unlearning._adam import Adam
 from unlearning._batches import EndlessBatches
+from unlearning._closed_forms import OutputGradient, Remember
 from unlearning._flat import FlatParameters
-from unlearning._gradients import two_gradients
+from unlearning._gradients import Objective, two_gradients
 from unlearning._snapshot import Keeper, Moving, Stateful
 from unlearning.methods._protocol import Problem, Run, StepReport
 from unlearning.training import Cancelled
-from unlearning.vib import VIB, Output, copy_model, vib_loss
+from unlearning.vib import VIB, Output, copy_model
 from unlearning.weighting import Weighting, gram, norm_of, weight
 
 
@@ -65,6 +67,13 @@ class Estimator(Protocol):
     def tensors(self) -> dict[str, Tensor]: ...
 
     def draw_from(self, noise: torch.Generator) -> None: ...
+
+
+@runtime_checkable
+class ClosedForm(Protocol):
+    """A forgetting loss whose gradients with respect to the outputs are known."""
+
+    def gradient(self, out: Output, e: Tensor) -> OutputGradient: ...
 
 
 class Stop(Protocol):
@@ -136,8 +145,11 @@ class Ended:
     seconds: float
 
 
-class _Step:
-    """One step, without a value ever leaving the device."""
+class Step:
+    """One step, without a value ever leaving the device.
+
+    gradients: how they are found; another way may be put in its place.
+    """
 
     def __init__(
         self,
@@ -152,7 +164,7 @@ class _Step:
     ) -> None:
         self._model, self._problem, self._settings = model, problem, settings
         self._forget_loss, self._vary, self._update, self._noise = forget_loss, vary, update, noise
-        self._gradients = two_gradients(model, flat)
+        self.gradients = two_gradients(model, flat)
         self.average_V = vary.theta_V.clone()
 
     def __call__(self, e: Tensor, r: Tensor) -> Tensor:
@@ -160,29 +172,38 @@ class _Step:
 
         Returns L_u, L_r, alpha, ||g_u||^2, ||g_r||^2, g_u . g_r, as they were before it.
         """
-        erased, remaining, settings = self._problem.erased, self._problem.remaining, self._settings
-        m = len(e)
-        images = torch.cat([erased.images.index_select(0, e), remaining.images.index_select(0, r)])
         self._vary.place(self._noise)
         latent = self._model.architecture.latent
-        noise_BK = torch.randn(len(images), latent, generator=self._noise, device=images.device)
-        labels_r = remaining.labels.index_select(0, r)
-
-        def losses(out_u: Output, out_r: Output) -> tuple[Tensor, Tensor]:
-            zero = noise_BK.new_zeros(())
-            loss_u = self._forget_loss(out_u, e) if m else zero
-            return loss_u, vib_loss(out_r, labels_r, settings.beta) if len(r) else zero
-
-        loss_u, loss_r = self._gradients(self._model.prepare(images), noise_BK, m, losses)
+        noise_BK = torch.randn(
+            len(e) + len(r), latent, generator=self._noise, device=self.average_V.device
+        )
+        g_V, values = self._direction(e, r, noise_BK)
         with torch.no_grad():
-            g_2V, loss_u = self._vary.gradients(self._gradients.g_2D, loss_u)
+            self._update.step(g_V, self._settings.lr)
+            self.average_V.lerp_(self._vary.theta_V, 1.0 - self._settings.average)
+        return values
+
+    def _direction(self, e: Tensor, r: Tensor, noise_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient to follow, and the values of the step: neither draws nor writes."""
+        erased, remaining, settings = self._problem.erased, self._problem.remaining, self._settings
+        images = torch.cat([erased.images.index_select(0, e), remaining.images.index_select(0, r)])
+        forget = Objective(lambda out: self._forget_loss(out, e), self._closed_form(e))
+        eq2 = Remember(remaining.labels.index_select(0, r), settings.beta)
+        x = self._model.prepare(images)
+        loss_u, loss_r = self.gradients(x, noise_BK, len(e), forget, Objective(eq2, eq2.gradient))
+        with torch.no_grad():
+            g_2V, loss_u = self._vary.gradients(self.gradients.g_2D, loss_u)
             gram_22 = gram(g_2V)
             alpha = weight(settings.weighting, gram_22, settings.fixed_alpha)
             short = settings.clip / norm_of(gram_22, alpha).clamp_min(settings.clip)
             g_V = torch.stack([alpha, 1.0 - alpha]).mul_(short) @ g_2V
-            self._update.step(g_V, settings.lr)
-            self.average_V.lerp_(self._vary.theta_V, 1.0 - settings.average)
-            return torch.stack([loss_u, loss_r, alpha, gram_22[0, 0], gram_22[1, 1], gram_22[0, 1]])
+            return g_V, torch.stack(
+                [loss_u, loss_r, alpha, gram_22[0, 0], gram_22[1, 1], gram_22[0, 1]]
+            )
+
+    def _closed_form(self, e: Tensor) -> Callable[[Output], OutputGradient] | None:
+        loss: object = self._forget_loss
+        return partial(loss.gradient, e=e) if isinstance(loss, ClosedForm) else None
 
 
 def descend(
@@ -209,7 +230,7 @@ def descend(
     vary = variables(flat)
     follow = Adam(vary.theta_V) if update is None else update(vary.theta_V, flat)
     noise = torch.Generator(device).manual_seed(run.seed)
-    one_step = _Step(model, problem, settings, forget_loss, vary, follow, flat, noise)
+    one_step = Step(model, problem, settings, forget_loss, vary, follow, flat, noise)
     advance = (
         _cuda.captured(one_step, noise) if device.type == "cuda" and update is None else one_step
     )

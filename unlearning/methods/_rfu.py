@@ -18,7 +18,7 @@ from unlearning._fields import check_choice, check_int, check_number, from_field
 from unlearning.methods._descent import Descent, descend
 from unlearning.methods._erased_accuracy import ErasedAccuracy
 from unlearning.methods._protocol import Outcome, Problem, Run
-from unlearning.methods._rfu_ss_paper import DIRECTIONS, ESTIMATORS, PaperForgetLoss
+from unlearning.methods._rfu_ss_paper import DIRECTIONS, ESTIMATORS, forget_loss_of
 from unlearning.vib import VIB
 
 RUNGS = 1
@@ -70,7 +70,7 @@ def default_config(_model: VIB) -> RFUConfig:
 
 def rfu(model: VIB, problem: Problem, config: RFUConfig, run: Run) -> Outcome:
     """Forget on `model`, a copy of the caller's that is trained in place."""
-    forget_loss = PaperForgetLoss(model, problem, config, run.seed)
+    forget_loss = forget_loss_of(model, problem, config, run.seed)
     stop = ErasedAccuracy(problem.erased, config.stop_accuracy)
     settings = Descent(
         steps=config.steps,

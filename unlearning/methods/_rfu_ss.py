@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unlearning._closed_forms import SoftTargets
 from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
-from unlearning.methods._descent import Descent, descend, weighting_warnings
+from unlearning.methods._descent import Descent, ForgetLoss, descend, weighting_warnings
 from unlearning.methods._protocol import Outcome, Problem, Run
 from unlearning.methods._stop import StopRule
 from unlearning.methods._targets import Targets, make_targets
@@ -185,7 +186,9 @@ def rfu_ss(model: VIB, problem: Problem, config: RFUSSConfig, run: Run) -> Outco
     stop = StopRule(model, problem, targets, run.seed, recipe.least - 10)
     if recipe.keep < 1.0:
         shrink_and_perturb(model, recipe.keep, run.seed)
-    forget_loss = ForgetToTarget(targets, problem.erased.labels, recipe.depth)
+    forget_loss: ForgetLoss = SoftTargets(targets.t_EC)
+    if recipe.depth > 0.0:
+        forget_loss = ForgetToTarget(targets, problem.erased.labels, recipe.depth)
     ended = descend(model, problem, settings, forget_loss, stop, run)
     if not ended.converged:
         warnings.append(

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unlearning._closed_forms import OutputGradient
 from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
 from unlearning.methods._descent import Descent, descend, weighting_warnings
 from unlearning.methods._erased_accuracy import ErasedAccuracy
@@ -92,7 +93,7 @@ def default_config(model: VIB) -> PaperConfig:
 
 def rfu_ss_paper(model: VIB, problem: Problem, config: PaperConfig, run: Run) -> Outcome:
     """Run the printed algorithm on `model`, a copy of the caller's that is trained in place."""
-    forget_loss = PaperForgetLoss(model, problem, config, run.seed)
+    forget_loss = forget_loss_of(model, problem, config, run.seed)
     settings = Descent(
         steps=config.steps,
         erased_batch=config.erased_batch,
@@ -148,12 +149,14 @@ class PaperForgetLoss:
         """What an estimator has learnt."""
         return {} if self._mine is None else self._mine.tensors()
 
+    def _fixed_of(self, e: Tensor) -> Output:
+        return Output(*(part.index_select(0, e) for part in self._fixed))
+
     def draw_from(self, noise: torch.Generator) -> None:
         """Use the run's own stream of random numbers."""
         self._noise = noise
 
     def __call__(self, out: Output, e: Tensor) -> Tensor:
-        before = Output(*(part.index_select(0, e) for part in self._fixed))
         information = None
         if self._mine is not None:
             x_BP = self._prepare(self._erased.images.index_select(0, e)).flatten(1)
@@ -161,7 +164,53 @@ class PaperForgetLoss:
             noise_BK = torch.randn(mu_BK.shape, generator=self._noise, device=mu_BK.device)
             information = self._mine(x_BP, out, noise_BK)
         labels_B = self._erased.labels.index_select(0, e)
-        return paper_forget_loss(out, before, labels_B, self._config, information)
+        return paper_forget_loss(out, self._fixed_of(e), labels_B, self._config, information)
+
+
+class ClosedPaperForgetLoss(PaperForgetLoss):
+    """The same with its gradients in closed form, for the variational estimator."""
+
+    def gradient(self, out: Output, e: Tensor) -> OutputGradient:
+        """Term by term: KL to N(0, I), log p(y), and the two KLs to the fixed model."""
+        config, (mu_fix, log_var_fix, logits_fix) = self._config, self._fixed_of(e)
+        labels_B1 = self._erased.labels.index_select(0, e)[:, None]
+        rows, cells = len(labels_B1), out.mu_BK.numel()
+        log_p, log_p_fix = (torch.log_softmax(x, dim=1) for x in (out.logits_BC, logits_fix))
+        p, variance = log_p.exp(), out.log_var_BK.exp()
+        apart, excess = out.mu_BK - mu_fix, variance - 1.0
+        if config.direction == "algorithm1":
+            p_fix, precision = log_p_fix.exp(), (-out.log_var_BK).exp()
+            limit_y = (p_fix * (log_p_fix - log_p)).sum() / rows
+            d_y = p - p_fix
+            ratio, square = (log_var_fix - out.log_var_BK).exp(), apart.square() * precision
+            limit_z = 0.5 * (ratio + square - 1.0 + out.log_var_BK - log_var_fix).mean()
+            d_mu, d_log_var = apart * precision, 0.5 * (1.0 - ratio - square)
+        else:
+            precision = (-log_var_fix).exp()
+            along_BC = log_p - log_p_fix
+            limit_B1 = (p * along_BC).sum(dim=1, keepdim=True)
+            limit_y, d_y = limit_B1.sum() / rows, p * (along_BC - limit_B1)
+            ratio, square = variance * precision, apart.square() * precision
+            limit_z = 0.5 * (ratio + square - 1.0 + log_var_fix - out.log_var_BK).mean()
+            d_mu, d_log_var = apart * precision, 0.5 * (ratio - 1.0)
+        forget_z = 0.5 * (out.mu_BK.square() + excess - out.log_var_BK).mean()
+        forget_y = log_p.gather(1, labels_B1).sum() / rows
+        beta_u, limit = config.beta_u, config.limit
+        d_logits = (limit * d_y - beta_u * p).scatter_add(
+            1, labels_B1, torch.full_like(log_p[:, :1], beta_u)
+        )
+        return OutputGradient(
+            beta_u * (forget_z + forget_y) + limit * (limit_z + limit_y),
+            (beta_u * out.mu_BK + limit * d_mu) / cells,
+            (0.5 * beta_u * excess + limit * d_log_var) / cells,
+            d_logits / rows,
+        )
+
+
+def forget_loss_of(model: VIB, problem: Problem, config: Terms, seed: int) -> PaperForgetLoss:
+    """The forgetting loss that `config` asks for, in closed form where there is one."""
+    kind = ClosedPaperForgetLoss if config.estimator == "variational" else PaperForgetLoss
+    return kind(model, problem, config, seed)
 
 
 def paper_forget_loss(

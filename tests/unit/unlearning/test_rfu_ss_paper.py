@@ -10,7 +10,13 @@ from torch.distributions import Categorical, Normal, kl_divergence
 from tests.unit.unlearning.conftest import TRIGGER, Scene, tiny_architecture, tiny_samples
 from unlearning import Output, PaperConfig, accuracy, initialise, trigger_rates, unlearn
 from unlearning._flat import FlatParameters
-from unlearning.methods._rfu_ss_paper import fixed_outputs, gaussian_kl, paper_forget_loss
+from unlearning.methods._rfu_ss_paper import (
+    ClosedPaperForgetLoss,
+    fixed_outputs,
+    forget_loss_of,
+    gaussian_kl,
+    paper_forget_loss,
+)
 
 
 def outputs(seed: int) -> Output:
@@ -95,6 +101,27 @@ def test_both_gradients_of_one_forward_are_those_of_two_in_float64() -> None:
     assert float(flat.gradient(only_mu)[-3:].abs().max()) == 0.0, "no dependence, no gradient"
     flat.theta_D.zero_()
     assert all(not bool(p.any()) for p in model.parameters())
+
+
+@pytest.mark.parametrize("direction", ["algorithm1", "equations"])
+def test_the_closed_form_is_autograds(tiny: Scene, direction: str) -> None:
+    config = PaperConfig.from_dict({"direction": direction, "beta_u": 0.3, "limit": 0.7})
+    loss = forget_loss_of(tiny.model, tiny.problem, config, 0)
+    assert isinstance(loss, ClosedPaperForgetLoss)
+    loss._fixed = Output(*(part.double() for part in loss._fixed))
+    e = torch.tensor([4, 0, 8, 2, 2, 1])
+    leaves = Output(*(part.requires_grad_() for part in outputs(3)))
+    value = loss(leaves, e)
+    found = loss.gradient(outputs(3), e)
+    torch.testing.assert_close(found.loss, value.detach())
+    for ours, theirs in zip(found[1:], torch.autograd.grad(value, leaves), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_learnt_estimate_has_no_closed_form(tiny: Scene) -> None:
+    config = PaperConfig(estimator="mine")
+    loss = forget_loss_of(tiny.model, tiny.problem, config, 0)
+    assert not isinstance(loss, ClosedPaperForgetLoss)
 
 
 def test_fixed_outputs_are_those_of_the_mean_in_chunks(tiny: Scene) -> None:
