@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchjd.aggregation import MGDA
 
-from unlearning.weighting import WEIGHTINGS, eq14, equal_norm, gram, weight
+from unlearning.weighting import WEIGHTINGS, eq14, equal_norm, gram, norm_of, weight
 
 vectors = st.lists(st.floats(-10, 10, width=32), min_size=4, max_size=4).map(
     lambda v: torch.tensor(v, dtype=torch.float64)
@@ -22,6 +23,29 @@ def test_eq14_is_the_shortest_mixture(g_u: torch.Tensor, g_r: torch.Tensor) -> N
     grid = torch.linspace(0, 1, 501, dtype=torch.float64)[:, None]
     shortest = (grid * g_u + (1 - grid) * g_r).norm(dim=1).min()
     assert float((alpha * g_u + (1 - alpha) * g_r).norm()) <= float(shortest) + 1e-9
+
+
+@given(vectors, vectors)
+@settings(max_examples=60, deadline=None)
+def test_eq14_is_the_mgda_of_torchjd(g_u: torch.Tensor, g_r: torch.Tensor) -> None:
+    both = torch.stack([g_u, g_r])
+    alpha = eq14(gram(both))
+    ours = alpha * g_u + (1 - alpha) * g_r
+    theirs = MGDA(epsilon=1e-9, max_iters=1000)(both)
+    # It is found there by iteration, and where both agree every mixture is as short.
+    torch.testing.assert_close(ours.norm(), theirs.norm(), rtol=1e-3, atol=1e-3)
+    if float((g_u - g_r).norm()) > 0.1:
+        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=2e-2)
+
+
+@given(vectors, vectors, st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_the_products_tell_the_norm_of_a_mixture(
+    g_u: torch.Tensor, g_r: torch.Tensor, alpha: float
+) -> None:
+    found = norm_of(gram(torch.stack([g_u, g_r])), torch.tensor(alpha).double())
+    wanted = (alpha * g_u + (1 - alpha) * g_r).norm()
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 @given(vectors, vectors)
