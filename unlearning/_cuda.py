@@ -22,6 +22,11 @@ def captured(step: Callable[[Tensor, Tensor], Tensor], noise: torch.Generator) -
     return Captured(step, noise)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively: compute capability 8 or more."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 class Captured:
     """The first steps run as they are, on a side stream as capture asks; then one graph."""
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from unlearning._closed_forms import OutputGradient
 from unlearning._flat import FlatParameters
+from unlearning._precision import forward
 from unlearning.vib import VIB, Output
 
 
@@ -49,24 +50,24 @@ class TwoGradients(Protocol):
         ...
 
 
-def two_gradients(model: VIB, flat: FlatParameters) -> TwoGradients:
+def two_gradients(model: VIB, flat: FlatParameters, precision: str = "float32") -> TwoGradients:
     """The fastest way that `model` allows; `flat` holds its parameters."""
     if model.architecture.kind == "mlp":
         return DenseGradients(model, flat)
-    return Autograd(model, flat)
+    return Autograd(model, flat, precision)
 
 
 class Autograd:
     """Two backward passes through one graph: for any model."""
 
-    def __init__(self, model: VIB, flat: FlatParameters) -> None:
-        self._model, self._flat = model, flat
+    def __init__(self, model: VIB, flat: FlatParameters, precision: str = "float32") -> None:
+        self._model, self._flat, self._precision = model, flat, precision
         self.g_2D = flat.theta_D.new_zeros(2, len(flat.theta_D))
 
     def __call__(
         self, x: Tensor, noise_BK: Tensor, m: int, forget: Objective, remember: Objective
     ) -> tuple[Tensor, Tensor]:
-        out_u, out_r = _split(self._model(x, noise_BK), m)
+        out_u, out_r = _split(forward(self._model, x, noise_BK, self._precision), m)
         loss_u = loss_r = noise_BK.new_zeros(())
         if m > 0:
             loss_u = forget.loss(out_u)

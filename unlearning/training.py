@@ -13,6 +13,7 @@ from unlearning._adam import Adam
 from unlearning._batches import AUGMENTATIONS, Augmentation, augment, epoch_batches
 from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
 from unlearning._flat import FlatParameters
+from unlearning._precision import Precision, forward, resolve
 from unlearning._snapshot import Keeper, Moving, Resumption, Snapshot, Stateful, identity
 from unlearning.architecture import Architecture
 from unlearning.samples import Samples
@@ -77,6 +78,7 @@ def train(
     *,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    precision: Precision = "auto",
     on_progress: Callable[[TrainProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     resume: Snapshot | None = None,
@@ -86,6 +88,7 @@ def train(
     """Train a fresh VIB on `samples`; exact retraining is this on the remaining ones.
 
     Returns the model in evaluation mode, on `device`. Same seed, same bits on the CPU.
+    precision: of the arithmetic; "auto" is bfloat16 for convolutions where the processor has it.
     `on_progress` is called about every 50 steps and at the end, `should_stop` before each step,
     `on_snapshot` after a step, every `snapshot_every` seconds (0: each). With `resume`, one
     of those snapshots, the training goes on from it, to the same bits.
@@ -111,6 +114,7 @@ def train(
     epochs = max(config.epochs, -(-config.min_steps // a_pass))
     total, done = epochs * a_pass, 0
 
+    width = resolve(precision, architecture, device)
     asked = Resumption(resume, on_snapshot, snapshot_every)
     began = order.get_state()  # of the epoch: its order is drawn again from there
     parts: dict[str, Stateful] = {
@@ -121,8 +125,12 @@ def train(
     }
     name = ""
     if asked.wanted:
-        described = {"architecture": architecture.to_dict(), "config": config.to_dict()}
-        name = identity({**described, "strategy": "train", "seed": seed}, samples)
+        described: dict[str, Any] = {
+            "architecture": architecture.to_dict(),
+            "config": config.to_dict(),
+        }
+        described |= {"strategy": "train", "seed": seed, "precision": width}
+        name = identity(described, samples)
     keeper = Keeper(asked, name, parts, {"order": order, "noise": noise})
     if (state := keeper.restore()) is not None:
         done = state["step"]
@@ -139,7 +147,9 @@ def train(
                 raise Cancelled(f"training was cancelled at step {done} of {total}")
             index = index.to(device)
             images = augment(samples.images.index_select(0, index), config.augment, order)
-            loss = _step(model, flat, optimiser, images, samples.labels[index], config, noise)
+            loss = _step(
+                model, flat, optimiser, images, samples.labels[index], config, noise, width
+            )
             done += 1
             if on_progress is not None and (done % _REPORT_EVERY == 0 or done == total):
                 on_progress(TrainProgress(epoch + 1, epochs, done, total, float(loss)))
@@ -155,11 +165,12 @@ def _step(
     labels: Tensor,
     config: TrainingConfig,
     noise: torch.Generator,
+    precision: str,
 ) -> Tensor:
     drawn = torch.randn(
         len(labels), model.architecture.latent, generator=noise, device=labels.device
     )
-    loss = vib_loss(model(model.prepare(images), drawn), labels, config.beta)
+    loss = vib_loss(forward(model, model.prepare(images), drawn, precision), labels, config.beta)
     flat.grad_D.zero_()
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step(flat.grad_D, config.lr)

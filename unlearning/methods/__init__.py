@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from unlearning._precision import Precision, resolve
 from unlearning._snapshot import Resumption, Snapshot, identity
 from unlearning.methods import _fine_tune, _hbu, _retrain, _rfu, _rfu_ss, _rfu_ss_paper, _vbu
 from unlearning.methods._fine_tune import FineTuneConfig
@@ -137,6 +138,7 @@ def unlearn(
     config: Config | Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    precision: Precision = "auto",
     rung: int = 0,
     on_step: Callable[[StepReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -146,7 +148,9 @@ def unlearn(
 ) -> Outcome:
     """Make a copy of `model` forget `problem.erased`; `model` itself is left as it is.
 
-    config: the strategy's own (an object, or its `to_dict`); its defaults when None. rung:
+    config: the strategy's own (an object, or its `to_dict`); its defaults when None.
+    precision: of the arithmetic; "auto" is bfloat16 for convolutions where the processor has it,
+    else float32. rung:
     how hard to try, 0 first. `on_step` is called every few steps (ten, for most),
     `should_stop` before each, `on_snapshot` after one, every `snapshot_every` seconds (0:
     each). Given one of those snapshots as `resume`, and all else alike, another process goes on
@@ -180,12 +184,14 @@ def unlearn(
         problem.references.to(device),
         problem.teacher,
     )
+    width = resolve(precision, model.architecture, device)
     asked = Resumption(resume, on_snapshot, snapshot_every)
     name = ""
     if asked.wanted:
         described = {"strategy": strategy, "config": config.to_dict(), "seed": seed, "rung": rung}
+        described["precision"] = width
         judges = problem.teacher.models if problem.teacher else ()
         weights = [model.state_dict() for model in (model, *judges)]
         name = identity(described, problem.erased, problem.remaining, problem.references, *weights)
-    run = Run(seed, device, rung, on_step, should_stop, asked, name)
+    run = Run(seed, device, rung, on_step, should_stop, asked, width, name)
     return chosen.run(working, moved, config, run)

@@ -161,10 +161,11 @@ class Step:
         update: Update,
         flat: FlatParameters,
         noise: torch.Generator,
+        precision: str = "float32",
     ) -> None:
         self._model, self._problem, self._settings = model, problem, settings
         self._forget_loss, self._vary, self._update, self._noise = forget_loss, vary, update, noise
-        self.gradients = two_gradients(model, flat)
+        self.gradients = two_gradients(model, flat, precision)
         self.average_V = vary.theta_V.clone()
 
     def __call__(self, e: Tensor, r: Tensor) -> Tensor:
@@ -230,7 +231,7 @@ def descend(
     vary = variables(flat)
     follow = Adam(vary.theta_V) if update is None else update(vary.theta_V, flat)
     noise = torch.Generator(device).manual_seed(run.seed)
-    one_step = Step(model, problem, settings, forget_loss, vary, follow, flat, noise)
+    one_step = Step(model, problem, settings, forget_loss, vary, follow, flat, noise, run.precision)
     advance = (
         _cuda.captured(one_step, noise) if device.type == "cuda" and update is None else one_step
     )

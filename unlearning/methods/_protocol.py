@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -115,4 +116,5 @@ class Run:
     on_step: Callable[[StepReport], None] | None = None
     should_stop: Callable[[], bool] | None = None
     snapshots: Resumption = field(default_factory=Resumption)
+    precision: Literal["float32", "bfloat16"] = "float32"
     identity: str = ""  # names the run in its snapshots; empty when none is wanted

@@ -66,6 +66,7 @@ def retrain(model: VIB, problem: Problem, config: TrainingConfig, run: Run) -> O
         config,
         seed=run.seed,
         device=run.device,
+        precision=run.precision,
         on_progress=on_progress,
         should_stop=run.should_stop,
         resume=resumed,
