@@ -57,7 +57,7 @@ def _new_job(
 def enlist_retraining(tx: Transaction, model: Model, reason: str) -> Job | None:
     """Queue an exact retraining that no request asks for: the drift budget is spent.
 
-    It is due in a month, so that erasures go first. None when one is queued or runs already.
+    It is due in a month; until then erasures go first. None when one is queued or runs already.
     The model's row must be locked.
     """
     waiting = select(Job.id).where(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, or_, select, update
+from sqlalchemy import Select, and_, case, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
@@ -82,7 +82,12 @@ def _claim(tx: Transaction, owner: str, settings: Settings) -> Held | None:
 
 
 def _runnable(now: datetime) -> Select[Job]:
-    """Jobs that could be claimed at this moment, soonest due first."""
+    """Jobs that could be claimed at this moment, soonest due first.
+
+    A retraining that nobody asked for waits behind every erasure, until it is due itself: a
+    busy model must not put it off for ever.
+    """
+    waits = and_(Job.kind == "retrain", Job.due_at > now)
     other = aliased(Job)
     model_held = (
         select(other.id).where(other.model_id == Job.model_id, other.state.in_(JOB_HELD)).exists()
@@ -95,7 +100,7 @@ def _runnable(now: datetime) -> Select[Job]:
                 and_(Job.state.in_(JOB_HELD), Job.lease_until < now),
             )
         )
-        .order_by(Job.due_at, Job.queued_at, Job.id)
+        .order_by(case((waits, 1), else_=0), Job.due_at, Job.queued_at, Job.id)
     )
 
 
