@@ -1,6 +1,9 @@
 """`make test`: all tests with coverage, its gates, and what was left out for want of data.
 
 python -m tests.run [--all] [pytest's own options]
+
+A file's tests run in one process, files side by side: a process for each core, four at most,
+each with servers of its own. PyTorch gets one thread in each.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ OVERALL = 95
 WHOLE = "core/*,unlearning/*"
 """Packages of which every line must be run."""
 NEEDS_A_GPU = "unlearning/*cuda*"
+SIDE_BY_SIDE = ["--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile"]
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +33,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         chosen = [] if everything else ["-m", "not long"]
-        status = python("coverage", "run", "-m", "pytest", f"--junitxml={report}", *chosen, *others)
+        options = [f"--junitxml={report}", *SIDE_BY_SIDE, *chosen, *others]
+        status = python("coverage", "run", "-m", "pytest", *options)
         left_out = skipped(report)
     python("coverage", "combine", "--quiet")
     gates = gate("overall", OVERALL) and gate("core and unlearning", 100, WHOLE)
@@ -76,4 +81,5 @@ def skipped(report: Path) -> list[tuple[str, str]]:
 
 if __name__ == "__main__":
     os.chdir(ROOT)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(main(sys.argv[1:]))
