@@ -71,6 +71,32 @@ def spent(budget: Budget, account: Account, now: datetime) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where an account stands: the limits, what is used of them, and what is left.
+
+    used: erased_share (0..1), jobs, accuracy_lost (0..1), days. left: of each limit, as a share
+    0..1; at 0 a retraining is due. since: when the account was opened, RFC 3339.
+    """
+
+    since: str
+    limits: dict[str, float]
+    used: dict[str, float]
+    left: dict[str, float]
+
+
+def standing(budget: Budget, account: Account, now: datetime) -> Standing:
+    """What people and programs are shown of an account."""
+    limits = asdict(budget)
+    shares = spent(budget, account, now)
+    return Standing(
+        since=account["since"],
+        limits=limits,
+        used={name: share * limits[name] for name, share in shares.items()},
+        left={name: min(1.0, max(0.0, 1.0 - share)) for name, share in shares.items()},
+    )
+
+
 def overspent(budget: Budget, account: Account, now: datetime) -> str | None:
     """The limit that asks for a retraining, the most overspent one; None while there is room."""
     shares = spent(budget, account, now)

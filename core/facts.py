@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import registry, replicas
+from core import drift, registry, replicas
+from core.db import database_now
 from core.records import Dataset, ErasureRequest, Job, JobRequest, Model, Replica, Version
 
 
@@ -44,12 +46,16 @@ class Served:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model, its data set, the version it should serve, and what live replicas do serve."""
+    """A model, its data set, the version it should serve, and what live replicas do serve.
+
+    drift: what is left of the drift budget; None while the model serves nothing.
+    """
 
     model: Model
     dataset: Dataset
     serving: Version | None
     replicas: list[Served]
+    drift: drift.Standing | None
 
 
 @dataclass(frozen=True)
@@ -104,13 +110,23 @@ def of_models(session: Session, models: Sequence[Model]) -> list[ModelFacts]:
     }
     query = select(Version).where(Version.model_id.in_(ids), Version.state == "serving")
     serving = {version.model_id: version for version in session.scalars(query)}
-    live = replicas.live(session)
+    live, now = replicas.live(session), database_now(session)
     return [
         ModelFacts(
-            model, datasets[model.dataset_id], serving.get(model.id), _served(live, model.id)
+            model,
+            datasets[model.dataset_id],
+            serving.get(model.id),
+            _served(live, model.id),
+            _standing(model, serving.get(model.id), now),
         )
         for model in models
     ]
+
+
+def _standing(model: Model, serving: Version | None, now: datetime) -> drift.Standing | None:
+    if serving is None:
+        return None
+    return drift.standing(drift.Budget.of(model.policy), serving.metrics["drift"], now)
 
 
 def of_versions(session: Session, model: Model) -> list[VersionFacts]:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from core import facts
+from core import facts, registry
 from core.db import Database
 from core.states import JOB, REQUEST
 
@@ -22,7 +22,8 @@ class _Counts(Collector):
     def collect(self) -> Iterator[Metric]:
         with self._db.reading() as session:
             requests, jobs = facts.counts(session)
-        for noun, found, states in (
+            models = facts.of_models(session, registry.models(session))
+        for noun, counted, states in (
             ("erasure_requests", requests, REQUEST.moves),
             ("jobs", jobs, JOB.moves),
         ):
@@ -32,8 +33,18 @@ class _Counts(Collector):
                 labels=["state"],
             )
             for state in states:
-                family.add_metric([state], found.get(state, 0))
+                family.add_metric([state], counted.get(state, 0))
             yield family
+        left = GaugeMetricFamily(
+            "lethe_drift_budget_left_ratio",
+            "What is left of each limit of a model's drift budget; at 0 it is retrained exactly.",
+            labels=["model", "limit"],
+        )
+        for found in models:
+            if found.drift is not None:
+                for limit, share in found.drift.left.items():
+                    left.add_metric([found.model.name, limit], share)
+        yield left
 
 
 class Metrics:

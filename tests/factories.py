@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from core import intake, registry
+from core import drift, intake, registry
 from core.backend import Backend
 from core.importing import Chunk, Importer
 from core.records import Dataset, Model
@@ -74,7 +74,8 @@ def make_model(backend: Backend, dataset: Dataset, name: str = "digits", *, seed
         model = registry.create_model(
             tx, name, dataset, architecture={"kind": "test"}, training={"epochs": 1}
         )
-        version = registry.add_version(tx, model, digest=stored.digest, metrics={"accuracy": 0.9})
+        metrics = {"accuracy": 0.9, "drift": drift.opened(trained=90, at=tx.now)}
+        version = registry.add_version(tx, model, digest=stored.digest, metrics=metrics)
         registry.publish(tx, version)
     return model
 

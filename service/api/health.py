@@ -49,7 +49,7 @@ def readyz(request: Request, response: Response, backend: BackendDep) -> Readine
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(request: Request) -> Response:
-    """Prometheus' text format; counts by state, no names."""
+    """Prometheus' text format: counts by state, what is left of drift budgets; no person's name."""
     found: Metrics = request.app.state.metrics
     return Response(found.text(), media_type=CONTENT_TYPE)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from core.drift import Standing
 from core.facts import ModelFacts, Served, VersionFacts
 from core.records import Version
 from service.schemas.common import Because, Moment, Out
@@ -60,6 +62,31 @@ class ServingView(Out):
         return cls(version=version.number, digest=version.digest, published_at=version.published_at)
 
 
+class DriftView(Out):
+    """What is left before the model is retrained exactly: see `left`, the rest explains it."""
+
+    since: Annotated[Moment, Field(description="The last exact training.")]
+    limits: Annotated[
+        dict[str, float],
+        Field(description="By the model's policy: erased_share, jobs, accuracy_lost, days."),
+    ]
+    used: Annotated[dict[str, float], Field(description="Of each limit, in its own unit.")]
+    left: Annotated[
+        dict[str, float],
+        Field(description="Of each limit, as a share; at 0 a retraining is queued."),
+    ]
+
+    @classmethod
+    def of(cls, standing: Standing) -> DriftView:
+        """From the account of the version that is served."""
+        return cls(
+            since=datetime.fromisoformat(standing.since),
+            limits=standing.limits,
+            used=standing.used,
+            left=standing.left,
+        )
+
+
 class ModelView(Out):
     """A model, what should be served and what is."""
 
@@ -72,6 +99,9 @@ class ModelView(Out):
     policy: dict[str, Any]
     created_at: Moment
     serving: ServingView | None
+    drift: Annotated[
+        DriftView | None, Field(description="The drift budget; null while nothing is served.")
+    ]
     replicas: list[ReplicaView]
 
     @classmethod
@@ -88,6 +118,7 @@ class ModelView(Out):
             policy=model.policy,
             created_at=model.created_at,
             serving=ServingView.of(facts.serving) if facts.serving else None,
+            drift=DriftView.of(facts.drift) if facts.drift else None,
             replicas=[ReplicaView.of(each) for each in facts.replicas],
         )
 

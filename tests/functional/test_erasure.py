@@ -67,6 +67,8 @@ def test_a_person_is_forgotten(deployment: Deployment, tmp_path: Path) -> None:
     assert deployment.json("jobs", done["job_id"])["status"] == "succeeded"
     assert deployment.json("models")[0]["serving"]["version"] >= 2
     assert "destroyed" in deployment.ok("models", "digits")
+    assert "Left of the drift budget" in deployment.ok("models", "digits")
+    assert "%" in deployment.ok("models")
     check_processes_end(deployment)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from core import holding, jobs, registry, requests
+from core import drift, holding, jobs, registry, requests
 from core.backend import Backend
 from core.holding import Held
 from core.records import Job, Version
@@ -49,12 +49,15 @@ class Hand:
     def add_version(self, tx: Any, job: Job) -> Version:
         """A candidate that has forgotten the job's requests."""
         model = registry.lock_model(tx, job.model_id)
+        base = registry.serving(tx.session, model.id)
+        assert base is not None
+        account = drift.charged(base.metrics["drift"], erased=2, lost=0.002)
         return registry.add_version(
             tx,
             model,
             digest=self.checkpoint(),
-            metrics={"accuracy": 0.8},
-            parent=registry.serving(tx.session, model.id),
+            metrics={"accuracy": 0.8, "drift": account},
+            parent=base,
             job=job,
             forgotten=jobs.request_ids(tx.session, job.id),
         )

@@ -96,10 +96,15 @@ def test_metrics_count_by_state(api: TestClient) -> None:
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
     samples = {
-        (sample.name, sample.labels["state"]): sample.value
+        (sample.name, *(v for _, v in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
     }
+    left = {key: samples.pop(key) for key in list(samples) if "drift" in key[0]}
+    assert {key[1:] for key in left} == {
+        (limit, "digits") for limit in ("erased_share", "jobs", "accuracy_lost", "days")
+    }
+    assert left["lethe_drift_budget_left_ratio", "jobs", "digits"] == 1.0
     assert samples["lethe_erasure_requests", "scheduled"] == 1
     assert samples["lethe_jobs", "queued"] == 1
     assert samples["lethe_jobs", "running"] == 0

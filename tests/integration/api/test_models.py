@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from core import registry, replicas
@@ -27,8 +28,10 @@ def replace(backend: Backend, hand: Hand) -> Version:
     """Serve a second version that has forgotten nobody: a retraining, say."""
     with backend.db.transaction() as tx:
         model = registry.lock_model(tx, registry.model_named(tx.session, "digits").id)
+        base = serving(backend)
+        metrics = {"drift": base.metrics["drift"]}
         version = registry.add_version(
-            tx, model, digest=hand.checkpoint(), metrics={}, parent=serving(backend)
+            tx, model, digest=hand.checkpoint(), metrics=metrics, parent=base
         )
         registry.publish(tx, version)
     return version
@@ -42,7 +45,9 @@ def test_a_model_shows_what_should_be_served_and_what_is(
     assert replicas.adopt(api_backend.db, replica, version, [])
     replicas.announce(api_backend.db, 30)  # one that serves nothing yet
     [model] = api.get("/models").json()["items"]
-    assert model == api.get("/models/digits").json()
+    alone = api.get("/models/digits").json()
+    del model["drift"], alone["drift"]  # days go by from one answer to the next
+    assert model == alone
     assert model["name"] == "digits"
     assert model["dataset"] == "people"
     assert model["shape"] == [1, 4, 4]
@@ -64,7 +69,7 @@ def test_versions_show_lineage_and_taint(api: TestClient, api_hand: Hand) -> Non
     [first] = api.get("/models/digits/versions").json()["items"]
     assert (first["version"], first["state"], first["parent"]) == (1, "serving", None)
     assert first["tainted_by"] == [request["id"]]
-    assert first["metrics"] == {"accuracy": 0.9}
+    assert first["metrics"]["accuracy"] == 0.9
     held = api_hand.claim()
     api_hand.publish(held)
     second, first = api.get("/models/digits/versions").json()["items"]
@@ -80,9 +85,35 @@ def test_a_model_without_a_version_serves_nothing(api: TestClient, api_backend: 
         dataset = dataset_named(tx.session, "people")
         registry.create_model(tx, "bare", dataset, architecture={}, training={})
     bare = api.get("/models/bare").json()
-    assert (bare["serving"], bare["replicas"]) == (None, [])
+    assert (bare["serving"], bare["drift"], bare["replicas"]) == (None, None, [])
     answer = api.post("/models/bare/rollback", json=BACK)
     assert answer.status_code == 404
+
+
+def test_what_is_left_of_the_drift_budget(
+    api: TestClient, api_backend: Backend, api_hand: Hand
+) -> None:
+    with api_backend.db.transaction() as tx:
+        model = registry.model_named(tx.session, "digits")
+        model.policy = model.policy | {"budget": {"jobs": 4}}
+    fresh = api.get("/models/digits").json()["drift"]
+    assert fresh["limits"] == {"erased_share": 0.05, "jobs": 4, "accuracy_lost": 0.01, "days": 365}
+    assert {k: v for k, v in fresh["left"].items() if k != "days"} == {
+        "erased_share": 1.0,
+        "jobs": 1.0,
+        "accuracy_lost": 1.0,
+    }
+    api.post("/erasure-requests", json={"model": "digits", "subject_id": "subject-0"})
+    api_hand.publish(api_hand.claim())
+    [listed] = api.get("/models").json()["items"]
+    spent = listed["drift"]
+    assert spent["since"] == fresh["since"]
+    assert spent["used"]["jobs"] == 1
+    assert spent["used"]["erased_share"] == pytest.approx(2 / 90)
+    assert spent["left"]["jobs"] == 0.75
+    assert spent["left"]["erased_share"] == pytest.approx(1 - 2 / 90 / 0.05)
+    assert spent["left"]["accuracy_lost"] == pytest.approx(0.8)
+    assert 0.999 < spent["left"]["days"] <= 1.0
 
 
 def test_back_and_forth_between_equals(

@@ -53,6 +53,18 @@ def test_a_policy_sets_its_own_limits() -> None:
     assert Budget.of({}) == Budget()
 
 
+def test_what_is_left_ends_at_nothing() -> None:
+    account = drift.charged(FRESH, erased=20, lost=0.02)
+    found = drift.standing(Budget(days=10), account, NOW + timedelta(days=4))
+    assert found.used == pytest.approx(
+        {"erased_share": 0.02, "jobs": 1, "accuracy_lost": 0.02, "days": 4}
+    )
+    assert found.left == pytest.approx(
+        {"erased_share": 0.6, "jobs": 0.98, "accuracy_lost": 0.0, "days": 0.6}
+    )
+    assert (found.limits["days"], found.since) == (10, "2026-05-01T00:00:00.000000Z")
+
+
 @pytest.mark.parametrize("bad", [{"jobs": 0}, {"days": "x"}, {"jobs": True}, {"weeks": 3}])
 def test_a_senseless_limit_is_refused(bad: dict[str, object]) -> None:
     with pytest.raises(Invalid, match=next(iter(bad))):
