@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import stats
 
 from unlearning.verification.gate import Gate
@@ -22,20 +23,18 @@ Matrix = npt.NDArray[np.float32]
 
 
 def nearest(of: Matrix, among: Matrix, k: int) -> tuple[Int, Matrix]:
-    """The k nearest rows, by Euclidean distance in mu-space: indices [n, k], distances [n, k]."""
+    """The k nearest rows, by Euclidean distance in mu-space, nearest first: indices [n, k],
+    distances [n, k]. By torch: its partial sort is several times as fast as NumPy's."""
     k = min(k, len(among))
-    squares = (among**2).sum(axis=1)
-    indices = np.empty((len(of), k), dtype=np.int64)
-    distances = np.empty((len(of), k), dtype=np.float32)
-    for start in range(0, len(of), 256):  # bounds the distance matrix
-        part = of[start : start + 256]
-        d = squares - 2.0 * part @ among.T + (part**2).sum(axis=1)[:, None]
-        chosen = np.argpartition(d, k - 1, axis=1)[:, :k]
-        indices[start : start + 256] = chosen
-        distances[start : start + 256] = np.sqrt(
-            np.maximum(np.take_along_axis(d, chosen, axis=1), 0.0)
-        )
-    return indices, distances
+    pool = torch.from_numpy(among)
+    squares = pool.square().sum(dim=1)
+    indices, distances = [], []
+    for part in torch.from_numpy(of).split(256):  # bounds the distance matrix
+        found = torch.addmm(squares, part, pool.T, alpha=-2.0).topk(k, largest=False)
+        square = found.values + part.square().sum(dim=1, keepdim=True)
+        indices.append(found.indices)
+        distances.append(square.clamp_min(0.0).sqrt())
+    return torch.cat(indices).numpy(), torch.cat(distances).numpy()
 
 
 def scope_gate(erased: Scores, held: Scores, remaining: Scores, level: float = 0.05) -> Gate:

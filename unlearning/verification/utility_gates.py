@@ -31,10 +31,23 @@ def utility_gates(
     Calibration error is over 15 bins of confidence (Guo et al., ICML 2017).
     """
     n = len(after)
-    rng = np.random.default_rng(seed)
-    weights_DN = rng.multinomial(n, np.full(n, 1.0 / n), size=DRAWS).astype(np.float32)  # noqa: N806
-    lost = before.right.astype(float) - after.right.astype(float)
-    drawn = weights_DN @ lost / n
+    lost = before.right.astype(float) - after.right
+    classes = np.unique(before.labels)
+    in_class = (before.labels[:, None] == classes).astype(np.float32)
+    columns = (
+        lost[:, None],
+        in_class * lost[:, None],
+        in_class,
+        _gaps(before),
+        _gaps(after),
+    )
+    table_NX = np.concatenate(columns, axis=1, dtype=np.float32)  # noqa: N806
+    cuts = np.cumsum([1, len(classes), len(classes), BINS])
+    # One product of resampling weights and everything that is summed serves every gate.
+    means = (_resamples(n, seed) @ table_NX) / n
+    total, by_class, counts, were, are = np.split(means.astype(float), cuts, axis=1)
+    _, losses, shares, was, now = np.split(table_NX.mean(axis=0, dtype=float), cuts)
+    drawn = total[:, 0]
     gates = [
         _gate("accuracy", "accuracy lost", lost.mean(), drawn, limits.accuracy_loss, n),
         _gate(
@@ -46,19 +59,25 @@ def utility_gates(
             n,
         ),
     ]
-    worst = _worst_class(before, lost, weights_DN, limits)
-    if worst is not None:
-        gates.append(worst)
-    was, now = (_calibration(scores, weights_DN) for scores in (before, after))
-    rise = _calibration(after, np.ones((1, n), np.float32)) - _calibration(
-        before, np.ones((1, n), np.float32)
+    # The class that lost most, at a level shared among the classes (Bonferroni).
+    worst = int(np.argmax(losses / shares))
+    gates.append(
+        _gate(
+            "worst_class",
+            f"accuracy lost in class {classes[worst]}, the one that lost most",
+            losses[worst] / shares[worst],
+            by_class[:, worst] / np.maximum(counts[:, worst], 1.0 / n),
+            limits.class_loss,
+            int((before.labels == classes[worst]).sum()),
+            level=0.05 / len(classes),
+        )
     )
     gates.append(
         _gate(
             "calibration",
             "calibration error gained",
-            rise[0],
-            now - was,
+            float(np.abs(now).sum() - np.abs(was).sum()),
+            np.abs(are).sum(axis=1) - np.abs(were).sum(axis=1),
             limits.calibration_loss,
             n,
         )
@@ -66,42 +85,20 @@ def utility_gates(
     return gates
 
 
-def _worst_class(
-    before: Scores,
-    lost: Float,
-    weights_DN: Weights,  # noqa: N803
-    limits: Thresholds,
-) -> Gate | None:
-    """The class that lost most, at a level shared among the classes (Bonferroni)."""
-    classes = np.unique(before.labels)
-    found: Gate | None = None
-    for c in classes:
-        mine = before.labels == c
-        n = int(mine.sum())
-        counts = weights_DN[:, mine].sum(axis=1)
-        drawn = weights_DN[:, mine] @ lost[mine] / np.maximum(counts, 1.0)
-        gate = _gate(
-            "worst_class",
-            f"accuracy lost in class {c}, the one that lost most",
-            lost[mine].mean(),
-            drawn,
-            limits.class_loss,
-            n,
-            level=0.05 / len(classes),
-        )
-        if found is None or gate.statistic > found.statistic:
-            found = gate
-    return found
+def _resamples(n: int, seed: int) -> Weights:
+    """How often each of n samples is drawn in each of DRAWS resamples, [DRAWS, n]."""
+    rng = np.random.default_rng(seed)
+    rows = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(DRAWS)]
+    return np.stack(rows).astype(np.float32)
 
 
-def _calibration(scores: Scores, weights_DN: Weights) -> Float:  # noqa: N803
-    """Expected calibration error of each resample, [D]."""
+def _gaps(scores: Scores) -> Weights:
+    """Confidence less right, in the column of the sample's bin of confidence, [N, BINS]: the
+    expected calibration error is the sum over bins of |mean|."""
     bins = np.minimum((scores.confidence * BINS).astype(int), BINS - 1)
-    gap = scores.confidence - scores.right
     table = np.zeros((len(scores), BINS), dtype=np.float32)
-    table[np.arange(len(scores)), bins] = gap
-    sums: Float = np.abs(weights_DN @ table).sum(axis=1) / weights_DN.sum(axis=1)
-    return sums
+    table[np.arange(len(scores)), bins] = scores.confidence - scores.right
+    return table
 
 
 def _gate(
