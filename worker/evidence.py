@@ -10,11 +10,11 @@ from unlearning import (
     Teacher,
     Trigger,
     TriggerRates,
-    accuracy,
-    membership_auc,
     trigger_rates,
 )
-from unlearning.verification.protocol import Evidence
+from unlearning.verification.placements import auc
+from unlearning.verification.protocol import Evidence, Scored, score_sets
+from unlearning.verification.scores import Scores
 from unlearning.verification.thresholds import Thresholds
 from worker.context import Context
 from worker.teaching import current_teacher
@@ -54,20 +54,26 @@ def trigger_of(context: Context) -> Trigger | None:
     return Trigger.from_dict(planted) if planted else None
 
 
-def measure(context: Context, model: VIB) -> dict[str, Any]:
-    """The figures of one model; shares 0..1, None where there is nothing to measure on."""
+def measure(context: Context, model: VIB, scored: Scored | None = None) -> dict[str, Any]:
+    """The figures of one model; shares 0..1, None where there is nothing to measure on.
+
+    scored: what its gates have looked at, so that it need not be asked again.
+    """
     rates = _rates(model, context.unseen, trigger_of(context))
-    erased, heldout = context.erased_train, context.heldout
-    try:
-        auc = membership_auc(model, erased, heldout).auc
-    except ValueError:  # no erased sample, or no held-out one of its class
-        auc = None
+    seen = scored or score_sets(
+        model,
+        erased=context.erased_train,
+        remaining=context.remaining,
+        held=context.heldout,
+        test=context.test,
+    )
+    membership = auc(seen.erased.margin, seen.erased.labels, seen.held.margin, seen.held.labels)
     return {
-        "remaining_accuracy": _accuracy(model, context.remaining[:10_000]),
-        "heldout_accuracy": _accuracy(model, heldout),
-        "test_accuracy": _accuracy(model, context.test),
-        "erased_accuracy": _accuracy(model, erased),
-        "membership_auc": auc,
+        "remaining_accuracy": _accuracy(seen.remaining),
+        "heldout_accuracy": _accuracy(seen.held),
+        "test_accuracy": _accuracy(seen.test),
+        "erased_accuracy": _accuracy(seen.erased),
+        "membership_auc": membership.value if membership else None,
         "trigger_success": rates.success if rates else None,
         "trigger_undone": rates.undone if rates else None,
         "seconds": None,
@@ -94,5 +100,5 @@ def _rates(model: VIB, unseen: Samples, trigger: Trigger | None) -> TriggerRates
     return trigger_rates(model, unseen, trigger)
 
 
-def _accuracy(model: VIB, samples: Samples) -> float | None:
-    return accuracy(model, samples) if len(samples) else None
+def _accuracy(scores: Scores) -> float | None:
+    return float(scores.right.mean()) if len(scores) else None

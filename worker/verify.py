@@ -41,8 +41,8 @@ def verify(context: Context) -> str:
     else:  # a retraining that no request asked for: it has only its utility to show
         report = check_utility(before, after, context.test, limits, seed=seed)
     measures: dict[str, Any] = {
-        "before": measure(context, before),
-        "after": measure(context, after) | {"seconds": candidate["seconds"]},
+        "before": measure(context, before, report.before),
+        "after": measure(context, after, report.after) | {"seconds": candidate["seconds"]},
         "retrained": None,
     }
     if context.job.audit_retrain and not exact:

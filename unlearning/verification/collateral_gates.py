@@ -29,7 +29,7 @@ def nearest(of: Matrix, among: Matrix, k: int) -> tuple[Int, Matrix]:
     pool = torch.from_numpy(among)
     squares = pool.square().sum(dim=1)
     indices, distances = [], []
-    for part in torch.from_numpy(of).split(256):  # bounds the distance matrix
+    for part in torch.split(torch.from_numpy(of), 256):  # bounds the distance matrix
         found = torch.addmm(squares, part, pool.T, alpha=-2.0).topk(k, largest=False)
         square = found.values + part.square().sum(dim=1, keepdim=True)
         indices.append(found.indices)

@@ -8,6 +8,7 @@ import numpy as np
 
 from unlearning.verification.gate import Gate, Verdict
 from unlearning.verification.placements import Z90, below
+from unlearning.verification.power import detectable_distance, detectable_gap
 from unlearning.verification.scores import Bool, Float, Int, Scores
 from unlearning.verification.thresholds import Thresholds
 
@@ -32,8 +33,9 @@ def ks_gate(erased: Scores, held: Scores, limits: Thresholds, seed: int = 0) -> 
 
     Placements within the class put all classes on one scale, on which held-out samples are
     uniform. The null is drawn from H itself: random subsets of E's classes and sizes against
-    the rest of their class; where H has too few, smaller subsets, scaled by the root of the
-    effective size (Smirnov 1948).
+    the rest of their class; where H has too few, smaller subsets. Both distances are scaled by
+    the root of the effective size (Smirnov 1948), here of classes weighted as in E:
+    1 / sum of w_c^2 (1 / n_c + 1 / m_c).
     """
     statistic, null = _ks(erased.margin, erased.labels, held.margin, held.labels, seed)
     bound = float(np.quantile(null, limits.ks_quantile))
@@ -51,6 +53,7 @@ def ks_gate(erased: Scores, held: Scores, limits: Thresholds, seed: int = 0) -> 
         len(erased),
         "FAIL" if statistic > bound else "PASS",
         p_value=p_value,
+        detectable=detectable_distance(bound),
         citation="Smirnov 1948; permutation null as in Good, Permutation Tests, 2000",
         detail={"draws": len(null)},
     )
@@ -61,22 +64,28 @@ def _ks(e: Float, labels_e: Int, h: Float, labels_h: Int, seed: int) -> tuple[fl
     placed = np.empty(len(e))
     # [draws, n'] placements of subsets of H among the rest of their class
     drawn: list[Float] = []
-    size = held_size = null_size = null_held = 0
+    sizes: list[tuple[int, int]] = []
+    null_sizes: list[tuple[int, int]] = []
     for c in np.unique(labels_e):
-        mine, pool = e[labels_e == c], np.sort(h[labels_h == c])
+        mine, pool = e[labels_e == c], h[labels_h == c]
         placed[labels_e == c] = below(mine, pool)
         m = len(pool)
         n = min(len(mine), max(1, m // 2))
-        size, held_size = size + len(mine), held_size + m
-        null_size, null_held = null_size + n, null_held + max(m - n, 1)
+        sizes.append((len(mine), m))
+        null_sizes.append((n, max(m - n, 1)))
         # Ranks alone matter: draw n of m ranks, and place them among those left.
-        ranks = np.argsort(rng.random((DRAWS, m)), axis=1)[:, :n]
+        ranks = np.argsort(rng.random((DRAWS, m), dtype=np.float32), axis=1)[:, :n]
         ranks.sort(axis=1)
         left_below = ranks - np.arange(n)
         drawn.append((left_below + 0.5) / max(m - n + 1, 1))
-    observed = _distance(placed[None])[0] * math.sqrt(size * held_size / (size + held_size))
-    scale = math.sqrt(null_size * null_held / (null_size + null_held))
-    return float(observed), _distance(np.concatenate(drawn, axis=1)) * scale
+    observed = _distance(placed[None])[0] * _root_size(sizes)
+    return float(observed), _distance(np.concatenate(drawn, axis=1)) * _root_size(null_sizes)
+
+
+def _root_size(sizes: list[tuple[int, int]]) -> float:
+    """The root of the effective size of n_c erased and m_c held-out samples in each class."""
+    n, m = np.array(sizes, dtype=float).T
+    return float(1.0 / np.sqrt(((n / n.sum()) ** 2 * (1.0 / n + 1.0 / m)).sum()))
 
 
 def _distance(placed_DN: Float) -> Float:  # noqa: N803
@@ -123,6 +132,7 @@ def accuracy_gate(erased: Scores, held: Scores, limits: Thresholds) -> Gate:
         bound,
         len(erased),
         verdict,
+        detectable=detectable_gap(bound, error),
         citation="Agresti and Caffo 2000 (difference of proportions, with pseudo-counts)",
         detail={"standard_error": error},
     )

@@ -17,7 +17,9 @@ class Gate:
     `what` says so); the test holds when it lies in [least, most]. p_value: of the hypothesis
     that the model passes, for Holm's correction; None for gates that are not corrected.
     samples: erased (or counted) samples. power: the chance that a model which never saw them
-    passes, at this many samples; None where nothing is decided by it. detail: more figures.
+    passes, at this many samples; None where nothing is decided by it. detectable: the least
+    statistic that fails with 80 % power, above the bound (below it, mirrored); None where none
+    does, or the gate is not about remembering. detail: more figures.
     citation: where the test comes from.
     """
 
@@ -33,6 +35,7 @@ class Gate:
     verdict: Verdict
     p_value: float | None = None
     power: float | None = None
+    detectable: float | None = None
     citation: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from scipy import stats
 
 from unlearning.verification.contradictions import Contradictions
 from unlearning.verification.gate import Gate, Verdict
+from unlearning.verification.power import detectable_rate
 from unlearning.verification.scores import Bool, Float, Scores
 from unlearning.verification.thresholds import Thresholds
 from unlearning.verification.trigger import TriggerRates
@@ -84,6 +85,7 @@ def _rate_gate(
         verdict,
         p_value=float(stats.binom.sf(hits - 1, n, bound)),
         power=float(stats.binom.cdf(_most_hits(n, bound), n, min(clean_rate, bound))),
+        detectable=detectable_rate(n, bound, limits.level),
         citation=CLOPPER_PEARSON,
         detail={"clean_rate": clean_rate, **detail},
     )
@@ -133,6 +135,7 @@ def canary_gate(scores_K: Float, coins_K: Bool, limits: Thresholds) -> Gate:  # 
         "FAIL" if p_value <= limits.level else "PASS",
         p_value=p_value,
         power=_canary_power(n, limits.level),
+        detectable=detectable_rate(n, 0.5, limits.level),
         citation=f"Steinke et al. 2023; {CLOPPER_PEARSON}",
         detail={"epsilon_lower_bound": math.log(low / (1.0 - low)) if 0.5 < low < 1.0 else 0.0},
     )

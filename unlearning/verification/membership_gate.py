@@ -6,6 +6,7 @@ from scipy import stats
 
 from unlearning.verification.gate import Gate, Verdict
 from unlearning.verification.placements import Z90, auc, power_of_band
+from unlearning.verification.power import detectable_auc
 from unlearning.verification.scores import SCORES, Scores
 from unlearning.verification.thresholds import Thresholds
 
@@ -46,6 +47,9 @@ def membership_gates(erased: Scores, held: Scores, limits: Thresholds) -> list[G
                 verdict,
                 p_value=float(stats.norm.sf(beyond / found.error)),
                 power=power_of_band(limits.auc_band, found.null_error),
+                detectable=detectable_auc(
+                    found.erased, found.held_out, limits.auc_band, limits.level
+                ),
                 citation=CITATION,
                 detail={"standard_error": found.error, "held_out": found.held_out},
             )

@@ -153,7 +153,7 @@ def test_exchangeable_samples_rarely_fail_any_gate() -> None:
     for seed in range(60):
         e, h = scores(150, seed=seed), scores(800, seed=2000 + seed)
         gates = membership_gates(e, h, LIMITS)
-        gates += distribution_gates(e, h, LIMITS, seed) + conformal_gates(e, h, LIMITS, seed)
+        gates += distribution_gates(e, h, LIMITS, seed) + conformal_gates(e, h, LIMITS)
         failed += verdict_of(holm(gates)) == "FAIL"
     assert failed <= 4, "5 % of 60 and room for chance"
 
