@@ -214,9 +214,14 @@ def doomed(session: Session, model_id: str, request_ids: Collection[str]) -> lis
     return list(session.scalars(query))
 
 
-def digests_in_use(session: Session) -> set[str]:
-    """Every digest whose file must stay: versions not destroyed, and teachers."""
-    kept = set(session.scalars(select(Version.digest).where(Version.state != "destroyed")))
+def digests_in_use(session: Session, besides: Collection[str] = ()) -> set[str]:
+    """Every digest whose file must stay: versions not destroyed, and teachers.
+
+    besides: ids of versions that do not count. Equal weights share a file, so that another
+    model may still need what one gives up.
+    """
+    living = Version.state != "destroyed", Version.id.not_in(besides)
+    kept = set(session.scalars(select(Version.digest).where(*living)))
     return kept | set(session.scalars(select(Teacher.digest)))
 
 

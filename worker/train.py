@@ -69,7 +69,7 @@ def first_training(
     def teaching(progress: TrainProgress) -> None:
         say("teaching", 0.7 + 0.28 * progress.step / progress.total_steps)
 
-    samples = _load(backend, dataset, "train")
+    samples = load_split(backend, dataset, "train")
     vib = train(
         architecture,
         samples,
@@ -78,7 +78,7 @@ def first_training(
         device=engine.device,
         on_progress=training,
     )
-    metrics = _metrics(backend, dataset, vib)
+    metrics = figures_of(backend, dataset, vib)
     stored = engine.save_model(vib)
     with backend.db.transaction() as tx:
         model = known or registry.create_model(
@@ -89,7 +89,11 @@ def first_training(
             training=config.to_dict() | {"preset": chosen},
         )
     current_teacher(
-        engine, model, _load(backend, dataset, "reference"), seed=dataset.seed, on_progress=teaching
+        engine,
+        model,
+        load_split(backend, dataset, "reference"),
+        seed=dataset.seed,
+        on_progress=teaching,
     )
     with backend.db.transaction() as tx:
         registry.lock_model(tx, model.id)
@@ -137,12 +141,14 @@ def _completed(tx: Transaction, dataset: Dataset) -> set[str]:
     return set(tx.session.scalars(query))
 
 
-def _load(backend: Backend, dataset: Dataset, split: Split) -> Samples:
+def load_split(backend: Backend, dataset: Dataset, split: Split) -> Samples:
+    """Every sample of a split, as tensors."""
     return to_samples(backend.samples.load(dataset.id, split))
 
 
-def _metrics(backend: Backend, dataset: Dataset, vib: VIB) -> dict[str, Any]:
-    heldout, test = (_load(backend, dataset, split) for split in ("heldout", "test"))
+def figures_of(backend: Backend, dataset: Dataset, vib: VIB) -> dict[str, Any]:
+    """What a first version is known by: accuracies, and how the planted trigger works."""
+    heldout, test = (load_split(backend, dataset, split) for split in ("heldout", "test"))
     rates = None
     if dataset.planted:
         trigger = Trigger.from_dict(dataset.planted)

@@ -39,6 +39,11 @@ ready() {
 """
 
 
+def programs(page: Path) -> list[str]:
+    """The page's Python, which runs before its commands."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
 def commands(page: Path) -> list[str]:
     """The lines after `$` in the page's console blocks."""
     blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
@@ -75,6 +80,8 @@ def what_the_guides_assume(folder: Path) -> None:
 def run(page: Path, folder: Path, replaced: dict[str, str] | None = None) -> None:
     """Run the page's commands in a folder of their own."""
     what_the_guides_assume(folder)
+    for program in programs(page):
+        subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
     port = free_port()
     bash = subprocess.Popen(
         ["bash", "-c", script(page, replaced or {})],

@@ -27,6 +27,8 @@ COMMANDS = [
     ["predict"],
     ["jobs"],
     ["models"],
+    ["models", "list"],
+    ["models", "import"],
     ["keys"],
     ["keys", "create"],
     ["keys", "list"],
