@@ -86,9 +86,10 @@ class Standing:
 
 
 def standing(budget: Budget, account: Account, now: datetime) -> Standing:
-    """What people and programs are shown of an account."""
+    """What people and programs are shown of an account; days to the hundredth."""
     limits = asdict(budget)
     shares = spent(budget, account, now)
+    shares["days"] = round(shares["days"] * budget.days, 2) / budget.days
     return Standing(
         since=account["since"],
         limits=limits,

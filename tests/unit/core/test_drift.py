@@ -55,7 +55,7 @@ def test_a_policy_sets_its_own_limits() -> None:
 
 def test_what_is_left_ends_at_nothing() -> None:
     account = drift.charged(FRESH, erased=20, lost=0.02)
-    found = drift.standing(Budget(days=10), account, NOW + timedelta(days=4))
+    found = drift.standing(Budget(days=10), account, NOW + timedelta(days=4, seconds=90))
     assert found.used == pytest.approx(
         {"erased_share": 0.02, "jobs": 1, "accuracy_lost": 0.02, "days": 4}
     )
