@@ -44,7 +44,8 @@ def auc(erased_n: Float, labels_n: Int, held_m: Float, held_labels_m: Int) -> Au
 
     Classes are weighted as in E. The error is DeLong's (Biometrics 1988): placements of the
     erased samples vary around their mean, those of the held-out ones around their class's.
-    None when no class has samples of both.
+    Never under the one of exchangeable samples, sum of w_c^2 (n_c + m_c + 1) / (12 n_c m_c)
+    (Mann and Whitney 1947). None when no class has samples of both.
     """
     placed: list[Float] = []
     variance = null_variance = 0.0
@@ -66,8 +67,9 @@ def auc(erased_n: Float, labels_n: Int, held_m: Float, held_labels_m: Int) -> Au
     all_placed = np.concatenate(placed)
     if len(all_placed) > 1:
         variance += float(np.var(all_placed, ddof=1)) / len(all_placed)
-    # A handful of equal placements has no spread of its own: never less than half the null's.
-    error = max(np.sqrt(variance), 0.5 * np.sqrt(null_variance))
+    # A handful of like placements shows too little spread, a single one none: one extreme
+    # sample of a model that never saw it would fail. Never less than the null's.
+    error = np.sqrt(max(variance, null_variance))
     return Auc(
         float(all_placed.mean()), float(error), float(np.sqrt(null_variance)), total, held_count
     )

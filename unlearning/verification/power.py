@@ -23,21 +23,22 @@ _Z = float(stats.norm.ppf(POWER))
 def detectable_auc(erased: int, held: int, band: float, level: float) -> float | None:
     """The AUC above 0.5 that G1 fails with 80 % power; None where even an AUC of 1 is not.
 
-    The error at an AUC A is Hanley and McNeil's (Radiology 1982): A (1 - A) + (n - 1) (A / (2 -
-    A) - A^2) + (m - 1) (2 A^2 / (1 + A) - A^2), over n m; under 0.5 it is the same, mirrored.
+    The variance at an AUC A is Hanley and McNeil's (Radiology 1982), (A (1 - A) + (n - 1) (A /
+    (2 - A) - A^2) + (m - 1) (2 A^2 / (1 + A) - A^2)) / (n m); the bound is set by it or, where
+    that is more, by the one of exchangeable samples. Under 0.5 it is the same, mirrored.
     """
-    needed = float(stats.norm.isf(level / TESTS)) + _Z
+    n, m = erased, held
+    null = math.sqrt((n + m + 1) / (12 * n * m))
+    critical = float(stats.norm.isf(level / TESTS))
 
     def short(a: float) -> float:
-        spread = a * (1 - a)
-        spread += (erased - 1) * (a / (2 - a) - a * a) + (held - 1) * (2 * a * a / (1 + a) - a * a)
-        return a - 0.5 - band - needed * math.sqrt(max(spread, 0.0) / (erased * held))
+        spread = (n - 1) * (a / (2 - a) - a * a) + (m - 1) * (2 * a * a / (1 + a) - a * a)
+        error = math.sqrt((a * (1 - a) + spread) / (n * m))
+        return a - 0.5 - band - critical * max(error, null) - _Z * error
 
-    # One sample's AUC has no spread at 1, which tells nothing: its placement is uniform.
-    highest = 1.0 - 1.0 / (erased + 1)
-    if 0.5 + band >= highest or short(highest) < 0.0:
+    if short(1.0) < 0.0:
         return None
-    return float(optimize.brentq(short, 0.5 + band, highest))
+    return float(optimize.brentq(short, 0.5 + band, 1.0))
 
 
 def detectable_distance(bound: float) -> float:
@@ -50,9 +51,12 @@ def detectable_distance(bound: float) -> float:
     return bound + 0.5 * _Z
 
 
-def detectable_gap(bound: float, error: float) -> float:
-    """The difference of accuracies that G2 fails with 80 % power: normal, error as given."""
-    return bound + _Z * error
+def detectable_gap(n: int, expected: float, least: float) -> float | None:
+    """The accuracy lost on E, as a negative difference, that G2 fails with 80 % power: so many
+    wrong answers among n that the accuracy lies more than -least under the expected one; None
+    where even n of n are not enough. Where that is nearly 1, a gain cannot be found at all."""
+    wrong = n - math.ceil((expected + least) * n) + 1
+    return None if wrong > n else 1.0 - _least_rate(n, wrong) - expected
 
 
 def detectable_count(n: int, bound: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -118,6 +119,39 @@ def test_g2_accuracy_in_both_directions(right: float, n: int, verdict: str) -> N
     held = scores(2000, right=0.90 if right == 1.0 else 0.95, seed=14)
     gates = distribution_gates(scores(n, right=right, seed=15), held, LIMITS)
     assert {g.name: g for g in gates}["erased_accuracy"].verdict == verdict
+
+
+def test_g2_accuracy_of_a_few_samples_is_judged_by_exact_tails() -> None:
+    """Two wrong answers of ten are within chance; a normal bound of three errors would fail."""
+    held = scores(3000, right=0.97, classes=1, seed=14)
+    few = scores(10, classes=1, seed=15)
+    for wrong, verdict in ((2, "INCONCLUSIVE"), (6, "FAIL")):
+        given = dataclasses.replace(few, right=np.arange(10) >= wrong)
+        gate = {g.name: g for g in distribution_gates(given, held, LIMITS)}["erased_accuracy"]
+        assert gate.verdict == verdict
+        tail = stats.binom.cdf(round((gate.least + 0.97) * 10) - 1, 10, held.right.mean())
+        assert tail < 0.002
+
+
+def test_one_sample_at_the_very_end_proves_nothing() -> None:
+    """Its AUC is 1, with no spread of its own: the null's error keeps it undecided."""
+    held = scores(1000, classes=1, seed=1)
+    alone = dataclasses.replace(scores(1, classes=1), margin=np.array([99.0]))
+    gate = membership_gates(alone, held, LIMITS)[0]
+    assert gate.statistic == 1.0
+    assert gate.verdict == "INCONCLUSIVE"
+    assert gate.detectable is None
+
+
+def test_the_scale_of_g2_weighs_classes_as_the_erased_are() -> None:
+    """A hundred samples of one class and one of another, of fifty held-out ones each."""
+    labels = np.r_[np.zeros(100, dtype=int), 1]
+    failures = 0
+    for seed in range(60):
+        e = scores(101, labels=labels, seed=seed)
+        h = scores(400, labels=np.arange(400) % 4, seed=300 + seed)
+        failures += ks_gate(e, h, LIMITS, seed).verdict == "FAIL"
+    assert failures <= 4
 
 
 def test_g3_counts_outliers_of_either_tail() -> None:

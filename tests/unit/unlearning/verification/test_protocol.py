@@ -20,6 +20,7 @@ from unlearning import (
     train,
     train_teacher,
 )
+from unlearning.verification import protocol
 from unlearning.verification.contradictions import find_contradictions
 from unlearning.verification.protocol import (
     Canaries,
@@ -27,6 +28,7 @@ from unlearning.verification.protocol import (
     Report,
     carries,
     check_utility,
+    score_sets,
     verify,
 )
 from unlearning.verification.scores import score
@@ -240,6 +242,24 @@ def test_scores_of_nothing_and_in_chunks(ordinary: Scene) -> None:
     assert parts.mu.shape == (len(samples), model.architecture.latent)
     assert len(score(model, samples[slice(0, 0)])) == 0
     assert (whole.representation > 0).all()
+
+
+def test_what_remains_is_looked_at_evenly_and_scored_once(
+    ordinary: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order may be that of the classes: the first ones would tell of one class alone."""
+    e = ordinary.evidence
+    sets = {"erased": e.erased, "held": e.held, "test": e.test}
+    sorted_ = e.remaining[e.remaining.labels.argsort()]
+    monkeypatch.setattr(protocol, "MOST_REMAINING", 100)
+    seen = score_sets(ordinary.before, remaining=sorted_, **sets).remaining
+    assert len(seen) == 100
+    assert set(seen.labels) == set(range(10))
+    report = verify(ordinary.before, ordinary.retrained, e)
+    assert report.before is not None
+    assert report.after is not None
+    assert report.before.erased.right.mean() > 0.99
+    assert report.after.test.margin == pytest.approx(score(ordinary.retrained, e.test).margin)
 
 
 def test_no_held_out_sample_of_a_triggers_source_leaves_its_gate_out(triggered: Scene) -> None:
