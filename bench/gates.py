@@ -8,8 +8,8 @@ verdicts on models that remember, or that only look as if they had forgotten. po
 difference that each gate fails with 80 % power, by its own function and by simulation. --time:
 the whole protocol on 3,600 erased of 60,000 MNIST samples.
 
-Each seed splits the data anew and trains its models by the full schedule of the preset. One
-retrained model, made without the largest request, serves every smaller one: it has seen none.
+Each seed splits the data anew and trains its models. One retrained model, made without the
+largest request, serves every smaller one: it has seen none.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path("data"), help="holds MNIST/")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--requests", type=int, default=1, help="of each size in every seed")
+    parser.add_argument("--epochs", type=int, help="of training, the preset's by default")
     parser.add_argument("--held", type=int, default=3000, help="held-out samples (power)")
     parser.add_argument("--simulations", type=int, default=100, help="of each (power)")
     parser.add_argument("--figures", type=Path, help="folder for the figure (power)")
@@ -72,7 +73,15 @@ def _tables(given: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
         if given.figures:
             draw(found, given.figures / "gates-power.png")
         return {"rows": detectable(given.held, given.simulations), "growth": found}
-    plan = Plan(given.dataset, given.data, given.seeds, given.requests, given.cache, given.log)
+    plan = Plan(
+        given.dataset,
+        given.data,
+        given.seeds,
+        given.requests,
+        given.epochs,
+        given.cache,
+        given.log,
+    )
     rows = over_seeds(plan, VERDICTS[given.table])
     return {"rows": by_request(rows), "gates": by_gate(rows)}
 

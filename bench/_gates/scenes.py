@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -75,9 +75,16 @@ class Scene:
 
 class World:
     """One seed: the splits T, R, H and what may be trained on; models are made when asked for,
-    and kept under `cache`."""
+    and kept under `cache`. epochs: of training, the preset's when None."""
 
-    def __init__(self, dataset: str, data: Path, seed: int, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        data: Path,
+        seed: int,
+        cache: Path | None = None,
+        epochs: int | None = None,
+    ) -> None:
         source = digits() if dataset == "digits" else mnist(data)
         samples = source.samples("train")
         order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
@@ -90,6 +97,9 @@ class World:
         self.test = t if test else source.samples("test")
         self.dataset, self.seed, self._cache = dataset, seed, cache
         self.preset: Preset = preset_for(self.pool.shape)
+        self.training = self.preset.training
+        if epochs is not None:
+            self.training = replace(self.training, epochs=epochs)
         self.architecture: Architecture = self.preset.architecture(self.pool.shape, 10)
 
     @cached_property
@@ -114,11 +124,11 @@ class World:
         return self._model(f"{name}-retrained", scene.remaining, 1000 + self.seed)
 
     def _model(self, name: str, samples: Samples, seed: int) -> VIB:
-        file = self._file(name)
+        file = self._file(f"{name}-{self.training.epochs}")
         if file and file.exists():
             with np.load(file) as kept:
                 return load_arrays(self.architecture, dict(kept))
-        model = train(self.architecture, samples, self.preset.training, seed=seed)
+        model = train(self.architecture, samples, self.training, seed=seed)
         if file:
             np.savez(file, **export_arrays(model))
         return model

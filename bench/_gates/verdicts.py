@@ -23,12 +23,13 @@ FINE_TUNE_PASSES = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """dataset, data, seeds, requests (of each size and seed), cache, log: as asked for."""
+    """dataset, data, seeds, requests (of each size and seed), epochs, cache, log: as asked for."""
 
     dataset: str
     data: Path
     seeds: int
     requests: int
+    epochs: int | None = None
     cache: Path | None = None
     log: Path | None = None
 
@@ -38,7 +39,7 @@ def over_seeds(plan: Plan, measure: Callable[[Plan, World], Iterator[Row]]) -> l
     rows: list[Row] = [row for row in read_log(plan.log) if row["seed"] < plan.seeds]
     done = {row["seed"] for row in rows}
     for seed in sorted(set(range(plan.seeds)) - done):
-        world = World(plan.dataset, plan.data, seed, plan.cache)
+        world = World(plan.dataset, plan.data, seed, plan.cache, plan.epochs)
         found = [{"seed": seed} | row for row in measure(plan, world)]
         rows += found
         if plan.log is not None:
