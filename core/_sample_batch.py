@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -75,6 +76,7 @@ def schema_of(shape: Shape) -> pa.Schema:
             pa.field("subject", pa.int64(), nullable=False),
             pa.field("label", pa.int32(), nullable=False),
             pa.field("split", pa.int8(), nullable=False),
+            pa.field("fingerprint", pa.int64(), nullable=False),
             pa.field("image", pa.list_(pa.uint8(), size), nullable=False, metadata=_PLAIN),
         ],
         metadata={"shape": "x".join(map(str, shape))},
@@ -150,9 +152,16 @@ def to_arrow(batch: SampleBatch, schema: pa.Schema) -> pa.RecordBatch:
         pa.array(batch.subjects, pa.int64()),
         pa.array(batch.labels, pa.int32()),
         pa.array(batch.splits, pa.int8()),
+        pa.array(fingerprints(batch.images), pa.int64()),
         pa.FixedSizeListArray.from_arrays(pixels, type=schema.field("image").type),
     ]
     return pa.record_batch(arrays, schema=schema)
+
+
+def fingerprints(images: npt.NDArray[np.uint8]) -> Int64:
+    """int64[N] of uint8[N, ...]: the head of each image's BLAKE2b, by which copies are found."""
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
+    return np.frombuffer(b"".join(digests), np.int64)
 
 
 def checked(

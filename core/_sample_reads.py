@@ -38,6 +38,24 @@ def find_sample_ids(ds: Any, wanted: pa.Array) -> dict[str, int]:
     return found
 
 
+def copies(ds: Any, keys: Int64) -> Int64:
+    """Keys, ascending, of the other rows with the very pixels of a row with one of these keys.
+
+    Found by fingerprint, then compared: another's sample is not erased for a collision.
+    """
+    light = ds.to_table(columns=["key", "fingerprint"])
+    there, prints = (light.column(name).to_numpy() for name in ("key", "fingerprint"))
+    named = np.isin(there, keys)
+    others = ~named & np.isin(prints, prints[named])
+    if not others.any():
+        return np.empty(0, np.int64)
+    originals = rows_at(ds, np.flatnonzero(named & np.isin(prints, prints[others])))
+    pixels = {image.tobytes() for image in originals.images}
+    found = rows_at(ds, np.flatnonzero(others))
+    same = [image.tobytes() in pixels for image in found.images]
+    return np.sort(found.keys[np.array(same, np.bool_)])
+
+
 def take(ds: Any, keys: Int64) -> SampleBatch | None:
     """The samples with these keys, which ascend; None when some are missing."""
     where = positions(ds, keys)

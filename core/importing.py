@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,13 +14,13 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import datasets
+from core import canaries, datasets
 from core.db import Database
 from core.errors import Conflict, Invalid
 from core.identities import Identities
 from core.ids import new_id
 from core.names import check_name
-from core.records import Dataset, Denied, Subject
+from core.records import CanaryGroup, Dataset, Denied, Subject
 from core.samples import SPLIT_CODE, SPLITS, SampleBatch, SampleStore, Split
 
 
@@ -123,19 +124,24 @@ class Importer:
         *,
         seed: int = 0,
         planted: dict[str, Any] | None = None,
+        canary_plan: canaries.Plan | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Imported:
         """Import a new data set; a failed import leaves nothing behind.
 
+        `planted` describes a trigger that the source planted; `canary_plan` asks for canaries,
+        which come after the samples of the source.
+
         Raises `Conflict` when the name is taken, `Invalid` for a name that cannot be one and
         when a split would be empty.
         """
-        dataset = self._begin(name, source, seed, planted)
+        dataset, groups = self._begin(name, source, seed, planted, canary_plan)
         try:
             self._samples.create(dataset.id, source.shape)
             hold = HoldBack.of(seed, source.train_count, source.has_test)
             stream = _Stream(self._db, self._identities, dataset, hold, on_progress)
-            self._samples.append(dataset.id, stream.batches(source.chunks()))
+            batches = chain(stream.batches(source.chunks()), stream.canaries(groups))
+            self._samples.append(dataset.id, batches)
             missing = [s for s in SPLITS if not stream.counts[s]]
             if missing:
                 raise Invalid(
@@ -155,8 +161,13 @@ class Importer:
         return Imported(ready, dict(stream.counts), stream.skipped)
 
     def _begin(
-        self, name: str, source: Source, seed: int, planted: dict[str, Any] | None
-    ) -> Dataset:
+        self,
+        name: str,
+        source: Source,
+        seed: int,
+        planted: dict[str, Any] | None,
+        canary_plan: canaries.Plan | None,
+    ) -> tuple[Dataset, list[CanaryGroup]]:
         check_name(name)
         with self._db.transaction() as tx:
             old = tx.session.scalars(select(Dataset).where(Dataset.name == name)).one_or_none()
@@ -181,12 +192,14 @@ class Importer:
                 tx.session.flush()
             except IntegrityError:  # another import took the name in the same moment
                 raise _taken(name) from None
-        return dataset
+            groups = canaries.plant(tx, dataset, canary_plan) if canary_plan else []
+        return dataset, groups
 
     def _drop(self, dataset_id: str) -> None:
         self._samples.drop(dataset_id)
         with self._db.transaction() as tx:
-            tx.session.execute(delete(Subject).where(Subject.dataset_id == dataset_id))
+            for owned in (Subject, CanaryGroup):
+                tx.session.execute(delete(owned).where(owned.dataset_id == dataset_id))
             tx.session.execute(delete(Dataset).where(Dataset.id == dataset_id))
 
 
@@ -213,6 +226,7 @@ class _Stream:
 
     def batches(self, chunks: Iterable[Chunk]) -> Iterator[SampleBatch]:
         for chunk in chunks:
+            canaries.check_names(chunk.sample_ids)
             self.seen += len(chunk.sample_ids)
             kept = self._allowed(chunk)
             self.skipped += len(chunk.sample_ids) - len(kept)
@@ -220,6 +234,14 @@ class _Stream:
                 yield self._batch(chunk, kept)
             if self._on_progress:
                 self._on_progress(self.seen)
+
+    def canaries(self, groups: list[CanaryGroup]) -> Iterator[SampleBatch]:
+        """Of each group those whose coin says that they are trained on."""
+        for group in groups:
+            batch = canaries.heads(group, self._dataset, self.next_key)
+            self.counts["train"] += len(batch)
+            self.next_key += len(batch)
+            yield batch
 
     def _batch(self, chunk: Chunk, kept: NDArray[np.int64]) -> SampleBatch:
         names = [chunk.subjects[i] for i in kept]

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import certificates, datasets, enlist, registry, requests
+from core import canaries, certificates, datasets, enlist, registry, requests
 from core.backend import Backend
 from core.db import Transaction
 from core.errors import Conflict, Invalid
@@ -104,7 +104,8 @@ def _keys_of(backend: Backend, new: NewRequest) -> list[int]:
     with backend.db.reading() as session:
         dataset_id = registry.model_named(session, new.model).dataset_id
     wanted = list(dict.fromkeys(new.sample_ids))
-    found = backend.samples.find_sample_ids(dataset_id, wanted)
+    people = [sample_id for sample_id in wanted if not sample_id.startswith(canaries.PREFIX)]
+    found = backend.samples.find_sample_ids(dataset_id, people)
     unknown = [sample_id for sample_id in wanted if sample_id not in found]
     if unknown:
         shown = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")

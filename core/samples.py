@@ -230,6 +230,14 @@ class SampleStore(LanceStore):
         wanted = pa.array(sorted(set(sample_ids)), pa.string())
         return self._retry(dataset, lambda ds: reads.find_sample_ids(ds, wanted))
 
+    def copies(self, dataset: str, keys: Iterable[int] | Int64) -> Int64:
+        """Keys, ascending, of the other samples whose pixels are exactly those of these.
+
+        Whatever their label, split or subject. Keys that are not there are passed over.
+        """
+        wanted = np.fromiter(keys, np.int64)
+        return self._retry(dataset, lambda ds: reads.copies(ds, wanted))
+
     # Reading: samples
 
     def take(self, dataset: str, keys: Sequence[int] | Int64) -> SampleBatch:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from core import holding, jobs
+from core import canaries, holding, jobs
 from core.errors import LeaseLost
 from core.holding import Held
-from core.records import Dataset, ErasureRequest, Job, Model, RequestSample, Version
+from core.records import CanaryGroup, Dataset, ErasureRequest, Job, Model, RequestSample, Version
 from core.samples import SPLIT_CODE, SampleBatch, Split
 from core.states import REQUEST_OPEN
 from unlearning import Cancelled, Samples
@@ -87,7 +87,16 @@ class Context:
             return session.get_one(Version, self.job.base_version_id)
 
     def keys_of(self, requests: list[ErasureRequest]) -> NDArray[np.int64]:
-        """Keys of the samples that these requests name and that still exist, ascending."""
+        """Keys, ascending, of the samples that these requests name and of their exact copies.
+
+        A copy is as much the person's picture as the sample that was named, whatever its label
+        and whoever it was imported for (G0).
+        """
+        named = self.named_keys(requests)
+        return np.union1d(named, self.engine.backend.samples.copies(self.dataset.id, named))
+
+    def named_keys(self, requests: list[ErasureRequest]) -> NDArray[np.int64]:
+        """Keys of the samples that these requests name, ascending."""
         backend = self.engine.backend
         with backend.db.reading() as session:
             named = session.scalars(
@@ -108,13 +117,44 @@ class Context:
         return samples.take(self.dataset.id, keys[there])
 
     @cached_property
+    def copies(self) -> int:
+        """How many of the erased samples nobody named: they are exact copies of others."""
+        return len(np.setdiff1d(self.erased.keys, self.named_keys(self.requests)))
+
+    @cached_property
     def erased_train(self) -> Samples:
         """E: the erased samples that the model was trained on."""
         return to_samples(self.erased, self.erased.splits == SPLIT_CODE["train"])
 
     @cached_property
+    def canary_group(self) -> CanaryGroup | None:
+        """The canary group that the job erases beside the samples, once it has taken one."""
+        with self.engine.backend.db.reading() as session:
+            return canaries.of_job(session, self.job.id)
+
+    @cached_property
+    def canaries(self) -> SampleBatch | None:
+        """The canaries of the job's group that were trained on and still exist."""
+        if self.canary_group is None:
+            return None
+        samples, name = self.engine.backend.samples, self.dataset.id
+        keys = samples.find_subject(name, [canaries.subject_of(self.canary_group.number)]).keys
+        return samples.take(name, keys)
+
+    @cached_property
+    def to_forget(self) -> Samples:
+        """E and the canaries of the job's group: all that the candidate must not remember."""
+        planted = self.canaries
+        if planted is None or not len(planted):
+            return self.erased_train
+        return Samples.concat(self.erased_train, to_samples(planted))
+
+    @cached_property
     def pending_keys(self) -> NDArray[np.int64]:
-        """Keys that any open request of the data set names: none of them may be remembered."""
+        """Keys that any open request of the data set names, and the canaries of this job's group.
+
+        None of them may be remembered.
+        """
         with self.engine.backend.db.reading() as session:
             pending = session.scalars(
                 select(ErasureRequest).where(
@@ -122,7 +162,8 @@ class Context:
                     ErasureRequest.state.in_(REQUEST_OPEN),
                 )
             ).all()
-        return np.union1d(self.keys_of(list(pending)), self.erased.keys)
+        named = np.union1d(self.keys_of(list(pending)), self.erased.keys)
+        return named if self.canaries is None else np.union1d(named, self.canaries.keys)
 
     @cached_property
     def remaining(self) -> Samples:

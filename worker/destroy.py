@@ -12,24 +12,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import delete, select, update
 
-from core import certificates, datasets, drift, holding, jobs, registry, replicas, requests
+from core import datasets, holding, jobs, registry, replicas, requests
 from core.audit import timestamp
-from core.db import Transaction
-from core.enlist import enlist_retraining
 from core.errors import Unavailable
-from core.records import (
-    Dataset,
-    ErasureRequest,
-    Job,
-    JobRequest,
-    Model,
-    RequestSample,
-    Subject,
-    Teacher,
-    Version,
-)
+from core.records import ErasureRequest, Model, Subject, Teacher, Version
 from core.samples import SPLIT_CODE
 from core.transitions import move
+from worker.complete import complete
 from worker.context import Context
 
 SWAP_SECONDS = 60.0
@@ -41,10 +30,13 @@ def destroy(context: Context) -> str:
     context.report("destroying", 0.94, now=True)
     _wait_for_replicas(context)
     deletable = _deletable(context)
+    planted = _destroy_canaries(context)
     samples = _destroy_samples(context, deletable) if deletable else None
+    if planted and samples is None:
+        context.engine.backend.samples.purge(context.dataset.id)
     versions = _destroy_versions(context)
     context.stop_if_lost()
-    _complete(context, samples, versions)
+    complete(context, samples, versions)
     return "succeeded"
 
 
@@ -84,6 +76,14 @@ def _deletable(context: Context) -> list[ErasureRequest]:
             if states <= {"destroying", "succeeded"}:
                 found.append(request)
     return found
+
+
+def _destroy_canaries(context: Context) -> int:
+    """Delete the canaries of the job's group, so that no later training learns them again."""
+    planted = context.canaries
+    if planted is None or not len(planted):
+        return 0
+    return context.engine.backend.samples.delete(context.dataset.id, planted.keys.tolist())
 
 
 def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[str, Any]:
@@ -185,81 +185,3 @@ def _destroy_versions(context: Context) -> list[dict[str, Any]]:
         for v in sorted(gone, key=lambda v: v.number)
         if v.destroyed_at is not None
     ]
-
-
-def _complete(
-    context: Context, samples: dict[str, Any] | None, versions: list[dict[str, Any]]
-) -> None:
-    """The job has succeeded, and each request whose jobs all have is completed and signed."""
-    backend = context.engine.backend
-    with backend.db.transaction() as tx:
-        model = registry.lock_model(tx, context.model.id)
-        job = holding.check(tx, context.held)
-        earlier = job.destruction or {}
-        destruction = {
-            "samples": samples or earlier.get("samples"),
-            "versions": versions,
-            "at": timestamp(tx.now),
-        }
-        holding.advance(
-            tx,
-            context.held,
-            "succeeded",
-            destruction=destruction,
-            owner=None,
-            lease_until=None,
-            error=None,
-            finished_at=tx.now,
-            progress={**job.progress, "phase": "succeeded", "fraction": 1.0},
-        )
-        tx.record("job", job.id, "destroyed", model=model.id, **destruction)
-        _ask_for_retraining(tx, model)
-        ids = jobs.request_ids(tx.session, job.id)
-        for request_id in sorted(ids):
-            _complete_request(tx, context, requests.locked(tx, request_id))
-
-
-def _ask_for_retraining(tx: Transaction, model: Model) -> None:
-    """Queue an exact retraining when what is served has spent the model's drift budget."""
-    serving = registry.serving(tx.session, model.id)
-    if serving is None:
-        return
-    limit = drift.overspent(drift.Budget.of(model.policy), serving.metrics["drift"], tx.now)
-    if limit is not None:
-        enlist_retraining(tx, model, limit)
-
-
-def _complete_request(tx: Transaction, context: Context, request: ErasureRequest) -> None:
-    done = requests.jobs_of(tx.session, request.id)
-    if any(job.state != "succeeded" for job in done) or request.state == "completed":
-        return
-    move(tx, request, "completed", outcome="erased", completed_at=tx.now)
-    tx.session.execute(delete(RequestSample).where(RequestSample.request_id == request.id))
-    dataset = tx.session.get_one(Dataset, request.dataset_id)
-    evidence = {_name(tx, job): _evidence(tx, job) for job in done}
-    certificates.issue(tx, context.engine.backend.signer, request, dataset.name, evidence)
-
-
-def _name(tx: Transaction, job: Job) -> str:
-    return tx.session.get_one(Model, job.model_id).name
-
-
-def _evidence(tx: Transaction, job: Job) -> dict[str, Any]:
-    """What the certificate says of one job: no sample, no score of one, no name."""
-    base = tx.session.get(Version, job.base_version_id) if job.base_version_id else None
-    result = tx.session.get(Version, job.result_version_id) if job.result_version_id else None
-    requests_together = tx.session.scalars(
-        select(JobRequest.request_id).where(JobRequest.job_id == job.id)
-    ).all()
-    return {
-        "job": job.id,
-        "strategy": job.strategy,
-        "seed": job.seed,
-        "requests_together": len(requests_together),
-        "digest_before": base.digest if base else None,
-        "digest_after": result.digest if result else None,
-        "started_at": timestamp(job.started_at) if job.started_at else None,
-        "published_at": timestamp(job.published_at) if job.published_at else None,
-        "verification": job.verification,
-        "destruction": job.destruction,
-    }

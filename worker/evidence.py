@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from core import canaries
+from core.records import CanaryGroup
 from unlearning import (
     VIB,
     Samples,
@@ -13,7 +15,7 @@ from unlearning import (
     trigger_rates,
 )
 from unlearning.verification.placements import auc
-from unlearning.verification.protocol import Evidence, Scored, score_sets
+from unlearning.verification.protocol import Canaries, Evidence, Scored, score_sets
 from unlearning.verification.scores import Scores
 from unlearning.verification.thresholds import Thresholds
 from worker.context import Context
@@ -27,6 +29,7 @@ def thresholds_of(context: Context) -> Thresholds:
 
 def evidence_of(context: Context) -> Evidence:
     """The sets of the protocol; the teacher is made if there is none for these references."""
+    group, earlier, spent = _canaries_of(context)
     return Evidence(
         erased=context.erased_train,
         remaining=context.remaining,
@@ -34,8 +37,26 @@ def evidence_of(context: Context) -> Evidence:
         test=context.test,
         teacher=_teacher(context),
         trigger=trigger_of(context),
+        canaries=group,
+        no_canaries_left=spent,
+        earlier=earlier,
         drift_so_far=context.base.metrics["drift"]["accuracy_lost"],
     )
+
+
+def _canaries_of(context: Context) -> tuple[Canaries | None, list[Canaries], bool]:
+    """The job's canary group, those of earlier jobs, and whether there was none left for it."""
+    with context.engine.backend.db.reading() as session:
+        earlier = canaries.spent_before(session, context.job)
+        planted = canaries.counts(session, context.dataset.id) is not None
+    mine = context.canary_group
+    drawn = _drawn(context, mine) if mine is not None else None
+    return drawn, [_drawn(context, group) for group in earlier], planted and mine is None
+
+
+def _drawn(context: Context, group: CanaryGroup) -> Canaries:
+    drawn = canaries.of_group(group, context.dataset)
+    return Canaries(Samples.from_numpy(drawn.images, drawn.labels), drawn.trained)
 
 
 def _teacher(context: Context) -> Teacher:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete
 
-from core import holding, registry
+from core import canaries, holding, registry
 from core.errors import Conflict
 from core.jobs import request_ids
 from core.records import Taint, Version
@@ -61,6 +61,8 @@ def forget(context: Context) -> str:
         return _nothing_to_unlearn(context, "the model serves no version")
     if context.job.kind == "erase" and len(context.erased_train) == 0:
         return _nothing_learnt(context)
+    if context.job.kind == "erase":
+        _take_canaries(context)
     strategy = ladder(context.job.strategy)[context.job.rung]
     result = (
         retrain(context, "retraining", 0.1, 0.7)
@@ -97,6 +99,7 @@ def forget(context: Context) -> str:
             "warnings": result.warnings,
             "erased": len(context.erased),
             "erased_train": len(context.erased_train),
+            "copies": context.copies,
         }
         job = holding.advance(
             tx,
@@ -119,6 +122,12 @@ def _begin(context: Context) -> bool:
             job.revision += 1
     context.job = job
     return base is not None
+
+
+def _take_canaries(context: Context) -> None:
+    """Take a canary group that no job has erased, if the data set has one left."""
+    with context.engine.backend.db.transaction() as tx:
+        canaries.reserve(tx, holding.check(tx, context.held), context.dataset.id)
 
 
 def _nothing_learnt(context: Context) -> str:
@@ -171,7 +180,7 @@ def _unlearn(context: Context, strategy: str) -> Forgotten:
         on_progress=on_teaching,
         should_stop=context.heart.should_stop,
     )
-    problem = Problem(context.erased_train, context.remaining, context.references, teacher)
+    problem = Problem(context.to_forget, context.remaining, context.references, teacher)
     outcome = unlearn(
         model,
         problem,

@@ -23,7 +23,10 @@ POLICIES = ("publish", "retrain", "review")
 """What a model's policy may say of INCONCLUSIVE."""
 
 
-_CARRIED = ("strategy", "rung", "steps", "seconds", "converged", "flagged", "warnings")
+_CARRIED = (
+    *("strategy", "rung", "steps", "seconds", "converged", "flagged", "warnings"),
+    *("erased", "erased_train", "copies"),
+)
 """What the verification's record takes over from the candidate's."""
 
 
@@ -66,8 +69,6 @@ def _record(
         "verification_seconds": report.seconds,
         **{key: candidate[key] for key in _CARRIED},
         "contradicted": report.contradicted,
-        "erased": candidate["erased"],
-        "erased_train": candidate["erased_train"],
         "drift": _account(context, candidate, measures),
     }
 

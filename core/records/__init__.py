@@ -1,6 +1,6 @@
 """ORM models. Relationships are `lazy="raise"`: a query says what it loads."""
 
-from core.records.data import Dataset, Denied, Subject
+from core.records.data import CanaryGroup, Dataset, Denied, Subject
 from core.records.models import Model, Replica, Taint, Teacher, Version
 from core.records.requests import Certificate, ErasureRequest, Job, JobRequest, RequestSample
 from core.records.system import ApiKey, AuditEvent, AuditHead, Idempotency, Lease
@@ -9,6 +9,7 @@ __all__ = [
     "ApiKey",
     "AuditEvent",
     "AuditHead",
+    "CanaryGroup",
     "Certificate",
     "Dataset",
     "Denied",

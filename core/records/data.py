@@ -48,6 +48,20 @@ class Subject(Base):
     sample_count: Mapped[int]
 
 
+class CanaryGroup(Base):
+    """Made-up samples that one job will erase to show that it forgot; see core.canaries."""
+
+    __tablename__ = "canary_groups"
+
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seed: Mapped[str] = mapped_column(String(32))
+    size: Mapped[int]
+    commitment: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    """The job that erases it, or erased it."""
+
+
 class Denied(Base):
     """A keyed hash of an erased subject, sample name or image: it may not be imported again."""
 

@@ -14,27 +14,33 @@ app = typer.Typer(help="Audit: the chain of events, exact retraining.", no_args_
 
 @app.command("verify")
 def verify(as_json: AsJson = False) -> None:
-    """Recompute the hash chain over every event and name the first break.
+    """Recompute the hash chain over every event, and the coins of every canary group.
+
+    Names the first break, and each group whose coins are not those committed to.
 
     Example: `lethe audit verify`
     """
     from core.audit import verify_chain
+    from core.canaries import broken_commitments
     from lethe.home import opened
 
     with opened() as backend, backend.db.reading() as session:
         report = verify_chain(session)
+        changed = broken_commitments(session)
     result = {
         "events": report.events,
         "head": report.head,
         "broken_at": report.broken_at,
         "reason": report.reason,
+        "canaries": changed,
     }
-    if report.broken_at is None:
+    if report.broken_at is None and not changed:
         show(result, as_json, f"{report.events} events, unbroken; head {report.head}")
         return
     if as_json:
         show(result, as_json, "")
-    raise LetheError(f"the audit chain is broken at event {report.broken_at}: {report.reason}")
+    wrong = [f"the audit chain is broken at event {report.broken_at}: {report.reason}"]
+    raise LetheError("; ".join((wrong if report.broken_at is not None else []) + changed))
 
 
 @app.command("retrain")

@@ -40,6 +40,14 @@ def import_(
             "subject-trigger.",
         ),
     ] = None,
+    canaries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GROUPSxSIZE",
+            help="Plant groups of made-up samples, one of which each job erases to show that it "
+            "forgot, such as 20x32; about half of them are trained on.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Chooses which subjects are held back.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -47,10 +55,12 @@ def import_(
 
     Example: `lethe dataset import digits --from digits --samples-per-subject 10`
     """
+    from core.canaries import Plan
     from core.importing import Importer
     from lethe.home import opened
     from lethe.sources import Planting, Subjected, SubjectMap, open_source
 
+    plan = Plan.parse(canaries) if canaries else None
     rows = open_source(source)
     stream = Subjected(
         rows,
@@ -64,6 +74,7 @@ def import_(
             stream,
             seed=seed,
             planted=stream.planted,
+            canary_plan=plan,
             on_progress=lambda seen: advance(seen / stream.total, f"{seen} of {stream.total}"),
         )
     if done.skipped:

@@ -106,22 +106,34 @@ def clopper_pearson(hits: int, n: int, level: float) -> tuple[float, float]:
     return low, high
 
 
-def canary_gate(scores_K: Float, coins_K: Bool, limits: Thresholds) -> Gate:  # noqa: N803
+def canary_gate(
+    scores_K: Float,  # noqa: N803
+    coins_K: Bool,  # noqa: N803
+    limits: Thresholds,
+    before_K: Float | None = None,  # noqa: N803
+) -> Gate:
     """Guess which canaries of the erased group had been trained on: half of them by chance.
 
     scores_K: a score of each canary, trained on or not; coins_K: boolean, it was. The half
     with the highest scores is guessed "trained on". Fails when the guesses are better than
     chance; epsilon is the privacy parameter whose guesser they would need (Steinke, Nasr,
     Jagielski 2023, "Privacy auditing with one training run", with no abstention).
+
+    before_K: the scores by the model before. Where that did not give the coins away either,
+    it had not learnt them, and their being unguessable shows nothing: INCONCLUSIVE.
     """
     n = len(scores_K)
     if n < 2:
         raise ValueError(f"a canary group of {n} cannot be guessed: it needs at least 2")
-    guess = np.zeros(n, dtype=bool)
-    guess[np.argsort(-scores_K, kind="stable")[: n // 2]] = True
-    right = int((guess == coins_K).sum())
+    right, p_value = _guessed(scores_K, coins_K)
     low, high = clopper_pearson(right, n, 0.90)
-    p_value = float(stats.binom.sf(right - 1, n, 0.5))
+    detail = {"epsilon_lower_bound": math.log(low / (1.0 - low)) if 0.5 < low < 1.0 else 0.0}
+    verdict: Verdict = "FAIL" if p_value <= limits.level else "PASS"
+    if before_K is not None:
+        right_before, p_before = _guessed(before_K, coins_K)
+        detail["guessed_before"] = right_before / n
+        if verdict == "PASS" and p_before > limits.level:
+            verdict = "INCONCLUSIVE"
     return Gate(
         "G4",
         "canaries",
@@ -132,13 +144,22 @@ def canary_gate(scores_K: Float, coins_K: Bool, limits: Thresholds) -> Gate:  # 
         0.0,
         0.5,
         n,
-        "FAIL" if p_value <= limits.level else "PASS",
+        verdict,
         p_value=p_value,
         power=_canary_power(n, limits.level),
         detectable=detectable_rate(n, 0.5, limits.level),
         citation=f"Steinke et al. 2023; {CLOPPER_PEARSON}",
-        detail={"epsilon_lower_bound": math.log(low / (1.0 - low)) if 0.5 < low < 1.0 else 0.0},
+        detail=detail,
     )
+
+
+def _guessed(scores_K: Float, coins_K: Bool) -> tuple[int, float]:  # noqa: N803
+    """Coins guessed right, and the chance of so many by guessing at random."""
+    n = len(scores_K)
+    guess = np.zeros(n, dtype=bool)
+    guess[np.argsort(-scores_K, kind="stable")[: n // 2]] = True
+    right = int((guess == coins_K).sum())
+    return right, float(stats.binom.sf(right - 1, n, 0.5))
 
 
 def no_canaries_left() -> Gate:
@@ -159,5 +180,12 @@ def no_canaries_left() -> Gate:
 
 
 def _canary_power(n: int, level: float) -> float:
-    """The chance that a model which remembers every canary is caught at this group size."""
-    return 1.0 if stats.binom.sf(n - 1, n, 0.5) <= level else 0.0
+    """The chance that a model which remembers every canary is caught at this group size.
+
+    It ranks the trained ones first, and half are guessed: of n coins, h of them heads, all but
+    |h - n // 2| are guessed right.
+    """
+    heads = np.arange(n + 1)
+    right = n - np.abs(heads - n // 2)
+    caught = stats.binom.sf(right - 1, n, 0.5) <= level
+    return float(stats.binom.pmf(heads, n, 0.5)[caught].sum())

@@ -25,7 +25,12 @@ from unlearning.verification.conformal_gate import conformal_gates
 from unlearning.verification.contradictions import Contradictions, find_contradictions, shows
 from unlearning.verification.distribution_gate import distribution_gates
 from unlearning.verification.gate import Gate, Verdict, holm, verdict_of
-from unlearning.verification.label_gates import canary_gate, contradicted_gate, trigger_gate
+from unlearning.verification.label_gates import (
+    canary_gate,
+    contradicted_gate,
+    no_canaries_left,
+    trigger_gate,
+)
 from unlearning.verification.membership_gate import membership_gates
 from unlearning.verification.scores import Bool, Scores, score
 from unlearning.verification.thresholds import Thresholds
@@ -54,7 +59,8 @@ class Evidence:
     erased: E, the samples that were trained on and erased. remaining: D_r or a random part.
     held: H, which no optimiser ever saw. test: T, for utility. teacher: made from R; without
     one no sample counts as contradicted. trigger: the one that was planted, if one was.
-    canaries: the group that this job erased. earlier: groups erased by jobs before (G7).
+    canaries: the group that this job erased; no_canaries_left: there was none to erase any
+    more, where once there had been. earlier: groups erased by jobs before (G7).
     drift_so_far: accuracy lost since the last exact retraining.
     """
 
@@ -65,6 +71,7 @@ class Evidence:
     teacher: Teacher | None = None
     trigger: Trigger | None = None
     canaries: Canaries | None = None
+    no_canaries_left: bool = False
     earlier: Sequence[Canaries] = ()
     drift_so_far: float = 0.0
 
@@ -138,6 +145,7 @@ def verify(
     gates = [scope_gate(was.erased, was.held, was.remaining)]
     gates += _forgetting_gates(now.erased, now.held, found, limits, seed)
     gates += _label_gates(after, now.erased, now.held, found, evidence, limits)
+    gates += _canary_gates(before, after, evidence, limits)
     gates += utility_gates(was.test, now.test, limits, drift_so_far=drift, seed=seed)
     gates.append(neighbour_gate(was.erased, was.remaining, now.remaining, limits))
     gates.append(membership_rise_gate(was.remaining, now.remaining, was.held, now.held, limits))
@@ -207,9 +215,16 @@ def _label_gates(
             given = after.logits(clean.images).argmax(dim=1) == trigger.target
             rates = trigger_rates(after, unseen, trigger)
             gates.append(trigger_gate(rates, float(given.float().mean()), limits))
-    if evidence.canaries is not None:
-        gates.append(_canaries(after, evidence.canaries, limits))
     return gates
+
+
+def _canary_gates(before: VIB, after: VIB, evidence: Evidence, limits: Thresholds) -> list[Gate]:
+    """G4, where canaries had been planted."""
+    group = evidence.canaries
+    if group is None:
+        return [no_canaries_left()] if evidence.no_canaries_left else []
+    was, now = (score(model, group.samples).margin for model in (before, after))
+    return [canary_gate(now, np.asarray(group.trained), limits, was)]
 
 
 def carries(trigger: Trigger, samples: Samples) -> bool:
@@ -221,10 +236,6 @@ def carries(trigger: Trigger, samples: Samples) -> bool:
     return bool(mine > 0 and 2 * shows(trigger, samples).sum() >= mine)
 
 
-def _canaries(after: VIB, group: Canaries, limits: Thresholds) -> Gate:
-    return canary_gate(score(after, group.samples).margin, np.asarray(group.trained), limits)
-
-
 def _reversal_gates(after: VIB, earlier: Sequence[Canaries], limits: Thresholds) -> list[Gate]:
     """G7: the coins of groups that earlier jobs erased must stay unguessable.
 
@@ -232,7 +243,10 @@ def _reversal_gates(after: VIB, earlier: Sequence[Canaries], limits: Thresholds)
     """
     if not earlier:
         return []
-    gates = [_canaries(after, group, limits) for group in earlier]
+    gates = [
+        canary_gate(score(after, group.samples).margin, np.asarray(group.trained), limits)
+        for group in earlier
+    ]
     worst = min(gates, key=lambda gate: gate.p_value or 0.0)
     p_value = min(1.0, (worst.p_value or 0.0) * len(gates))
     return [

@@ -206,8 +206,8 @@ def test_a_name_is_used_once(backend: Backend) -> None:
 
 def test_of_two_that_take_a_name_at_once_one_is_told(postgres_backend: Backend) -> None:
     importer = Importer(postgres_backend.db, postgres_backend.samples, postgres_backend.identities)
-    done = at_once(*[lambda: importer._begin("people", RandomSource(), 0, None)] * 4)
-    assert all(isinstance(each, Dataset | Conflict) for each in done)
+    done = at_once(*[lambda: importer._begin("people", RandomSource(), 0, None, None)] * 4)
+    assert all(isinstance(each, tuple | Conflict) for each in done)
     with postgres_backend.db.reading() as session:
         assert session.scalar(select(func.count()).select_from(Dataset)) == 1
 

@@ -99,7 +99,7 @@ def test_g4_canaries_that_are_remembered_are_guessed() -> None:
     assert remembered.detail["epsilon_lower_bound"] > 0.5
     forgotten = [canary_gate(rng.normal(size=40), coins, LIMITS).verdict for _ in range(60)]
     assert forgotten.count("FAIL") <= 6
-    assert remembered.power == 1.0
+    assert remembered.power == pytest.approx(1.0, abs=1e-5)
     assert canary_gate(np.zeros(4), coins[:4], LIMITS).power == 0.0
 
 
@@ -109,6 +109,17 @@ def test_g4_canaries_that_are_avoided_are_no_better_than_chance() -> None:
     gate = canary_gate(-5.0 * coins, coins, LIMITS)
     assert gate.statistic == 0.0
     assert gate.detail["epsilon_lower_bound"] == 0.0
+
+
+def test_g4_canaries_that_were_never_learnt_show_nothing() -> None:
+    rng = np.random.default_rng(0)
+    coins = rng.random(40) < 0.5
+    noise, known = rng.normal(size=40), coins * 5.0
+    assert canary_gate(noise, coins, LIMITS, noise).verdict == "INCONCLUSIVE"
+    learnt = canary_gate(noise, coins, LIMITS, known)
+    assert learnt.verdict == "PASS"
+    assert learnt.detail["guessed_before"] > 0.8
+    assert canary_gate(known, coins, LIMITS, noise).verdict == "FAIL"
 
 
 def test_g4_canaries_need_a_group_and_say_when_none_is_left() -> None:

@@ -1,0 +1,101 @@
+"""The end of a job: it has succeeded, its requests are completed, and the certificate is signed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from core import canaries, certificates, drift, holding, jobs, registry, requests
+from core.audit import timestamp
+from core.db import Transaction
+from core.enlist import enlist_retraining
+from core.records import Dataset, ErasureRequest, Job, JobRequest, Model, RequestSample, Version
+from core.transitions import move
+from worker.context import Context
+
+
+def complete(
+    context: Context, samples: dict[str, Any] | None, versions: list[dict[str, Any]]
+) -> None:
+    """The job has succeeded, and each request whose jobs all have is completed and signed."""
+    backend = context.engine.backend
+    with backend.db.transaction() as tx:
+        model = registry.lock_model(tx, context.model.id)
+        job = holding.check(tx, context.held)
+        earlier = job.destruction or {}
+        destruction = {
+            "samples": samples or earlier.get("samples"),
+            "versions": versions,
+            "at": timestamp(tx.now),
+        }
+        holding.advance(
+            tx,
+            context.held,
+            "succeeded",
+            destruction=destruction,
+            owner=None,
+            lease_until=None,
+            error=None,
+            finished_at=tx.now,
+            progress={**job.progress, "phase": "succeeded", "fraction": 1.0},
+        )
+        tx.record("job", job.id, "destroyed", model=model.id, **destruction)
+        _ask_for_retraining(tx, model)
+        ids = jobs.request_ids(tx.session, job.id)
+        for request_id in sorted(ids):
+            _complete_request(tx, context, requests.locked(tx, request_id))
+
+
+def _ask_for_retraining(tx: Transaction, model: Model) -> None:
+    """Queue an exact retraining when what is served has spent the model's drift budget."""
+    serving = registry.serving(tx.session, model.id)
+    if serving is None:
+        return
+    limit = drift.overspent(drift.Budget.of(model.policy), serving.metrics["drift"], tx.now)
+    if limit is not None:
+        enlist_retraining(tx, model, limit)
+
+
+def _complete_request(tx: Transaction, context: Context, request: ErasureRequest) -> None:
+    done = requests.jobs_of(tx.session, request.id)
+    if any(job.state != "succeeded" for job in done) or request.state == "completed":
+        return
+    move(tx, request, "completed", outcome="erased", completed_at=tx.now)
+    tx.session.execute(delete(RequestSample).where(RequestSample.request_id == request.id))
+    dataset = tx.session.get_one(Dataset, request.dataset_id)
+    evidence = {_name(tx, job): _evidence(tx, job) for job in done}
+    certificates.issue(tx, context.engine.backend.signer, request, dataset.name, evidence)
+
+
+def _name(tx: Transaction, job: Job) -> str:
+    return tx.session.get_one(Model, job.model_id).name
+
+
+def _evidence(tx: Transaction, job: Job) -> dict[str, Any]:
+    """What the certificate says of one job: no sample, no score of one, no name."""
+    base = tx.session.get(Version, job.base_version_id) if job.base_version_id else None
+    result = tx.session.get(Version, job.result_version_id) if job.result_version_id else None
+    requests_together = tx.session.scalars(
+        select(JobRequest.request_id).where(JobRequest.job_id == job.id)
+    ).all()
+    group = canaries.of_job(tx.session, job.id)
+    return {
+        "job": job.id,
+        "strategy": job.strategy,
+        "seed": job.seed,
+        "requests_together": len(requests_together),
+        "digest_before": base.digest if base else None,
+        "digest_after": result.digest if result else None,
+        "started_at": timestamp(job.started_at) if job.started_at else None,
+        "published_at": timestamp(job.published_at) if job.published_at else None,
+        "canaries": group
+        and {
+            "group": group.number,
+            "size": group.size,
+            "seed": group.seed,
+            "commitment": group.commitment,
+        },
+        "verification": job.verification,
+        "destruction": job.destruction,
+    }
