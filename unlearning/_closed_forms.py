@@ -21,9 +21,8 @@ from unlearning.vib import Output, vib_loss
 
 
 class OutputGradient(NamedTuple):
-    """A loss, detached, and its gradients; None where it does not depend on an output."""
+    """A loss's gradients with respect to the outputs; None where it does not depend on one."""
 
-    loss: Tensor
     d_mu_BK: Tensor | None  # noqa: N815
     d_log_var_BK: Tensor | None  # noqa: N815
     d_logits_BC: Tensor | None  # noqa: N815
@@ -41,17 +40,14 @@ class Remember:
     def gradient(self, out: Output) -> OutputGradient:
         """d/dlogits = (p - onehot) / B; d/dmu = beta mu / BK; d/dlog_var = beta (var - 1) / 2BK."""
         labels_B1 = self._labels_B[:, None]
-        log_p_BC = torch.log_softmax(out.logits_BC, dim=1)
-        d_logits_BC = log_p_BC.exp().scatter_add(1, labels_B1, -torch.ones_like(log_p_BC[:, :1]))
         rows, cells = len(labels_B1), out.mu_BK.numel()
-        excess_BK = out.log_var_BK.exp() - 1.0  # sigma^2 - 1
-        kl = 0.5 * (out.mu_BK.square() + excess_BK - out.log_var_BK).mean()
-        loss = self._beta * kl - log_p_BC.gather(1, labels_B1).mean()
+        d_logits_BC = torch.softmax(out.logits_BC, dim=1)
+        d_logits_BC.scatter_add_(1, labels_B1, torch.full_like(d_logits_BC[:, :1], -1.0))
+        excess_BK = out.log_var_BK.exp().sub_(1.0)  # sigma^2 - 1
         return OutputGradient(
-            loss,
             out.mu_BK * (self._beta / cells),
-            excess_BK * (0.5 * self._beta / cells),
-            d_logits_BC / rows,
+            excess_BK.mul_(0.5 * self._beta / cells),
+            d_logits_BC.div_(rows),
         )
 
 
@@ -72,8 +68,6 @@ class SoftTargets:
 
     def gradient(self, out: Output, e: Tensor) -> OutputGradient:
         """d/dlogits = (p - t) / B."""
-        t_BC = self._t_EC.index_select(0, e)
-        log_p_BC = torch.log_softmax(out.logits_BC, dim=1)
-        fixed = self._negative_entropy_E.index_select(0, e).mean()
-        loss = fixed - (t_BC * log_p_BC).sum() / len(t_BC)
-        return OutputGradient(loss, None, None, (log_p_BC.exp() - t_BC) / len(t_BC))
+        p_BC = torch.softmax(out.logits_BC, dim=1)
+        d_logits_BC = p_BC.sub_(self._t_EC.index_select(0, e)).div_(len(e))
+        return OutputGradient(None, None, d_logits_BC)

@@ -28,8 +28,8 @@ from unlearning.vib import VIB, Output
 
 @dataclass(frozen=True)
 class Objective:
-    """loss: in nats, from the outputs on the objective's own rows. gradient: the same with its
-    gradients with respect to the outputs, where they are known in closed form.
+    """loss: in nats, from the outputs on the objective's own rows. gradient: its gradients with
+    respect to the outputs, where they are known in closed form.
     """
 
     loss: Callable[[Output], Tensor]
@@ -42,10 +42,18 @@ class TwoGradients(Protocol):
     g_2D: Tensor  # noqa: N815
 
     def __call__(
-        self, x: Tensor, noise_BK: Tensor, m: int, forget: Objective, remember: Objective
+        self,
+        x: Tensor,
+        noise_BK: Tensor,
+        m: int,
+        forget: Objective,
+        remember: Objective,
+        *,
+        report: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """The losses for prepared images x, detached, and fill g_2D. An objective without rows
-        has loss and gradient 0, and is not asked.
+        has loss and gradient 0, and is not asked. Without `report` a loss may be 0: a gradient
+        in closed form does not need it.
         """
         ...
 
@@ -65,7 +73,14 @@ class Autograd:
         self.g_2D = flat.theta_D.new_zeros(2, len(flat.theta_D))
 
     def __call__(
-        self, x: Tensor, noise_BK: Tensor, m: int, forget: Objective, remember: Objective
+        self,
+        x: Tensor,
+        noise_BK: Tensor,
+        m: int,
+        forget: Objective,
+        remember: Objective,
+        *,
+        report: bool = True,  # noqa: ARG002 - its losses are there in any case
     ) -> tuple[Tensor, Tensor]:
         out_u, out_r = _split(forward(self._model, x, noise_BK, self._precision), m)
         loss_u = loss_r = noise_BK.new_zeros(())
@@ -103,35 +118,47 @@ class DenseGradients:
         self._weights = [cast(nn.Linear, layer).weight.detach() for layer in layers]
         self._biases = [cast(nn.Linear, layer).bias.detach() for layer in layers]
         self.g_2D = flat.theta_D.new_zeros(2, len(flat.theta_D))
-        # Views into g_2D for each layer's weight and bias, in the order of model.parameters().
-        self._into: list[tuple[Tensor, Tensor]] = []
+        # Views into g_2D for each layer, in the order of model.parameters(): of the weight for
+        # either objective, and of the bias for both.
+        self._into: list[tuple[Tensor, Tensor, Tensor]] = []
         start = 0
         for weight, bias in zip(self._weights, self._biases, strict=True):
             middle, end = start + weight.numel(), start + weight.numel() + bias.numel()
-            self._into.append(
-                (self.g_2D[:, start:middle].view(2, *weight.shape), self.g_2D[:, middle:end])
-            )
+            of_u, of_r = self.g_2D[:, start:middle].view(2, *weight.shape).unbind()
+            self._into.append((of_u, of_r, self.g_2D[:, middle:end]))
             start = end
+        self._rows_2B = flat.theta_D.new_zeros(2, 0)  # which rows are whose
+        self._m = 0
         self.forward = self._forward
         self.backward = self._backward
 
     @torch.no_grad()
     def __call__(
-        self, x: Tensor, noise_BK: Tensor, m: int, forget: Objective, remember: Objective
+        self,
+        x: Tensor,
+        noise_BK: Tensor,
+        m: int,
+        forget: Objective,
+        remember: Objective,
+        *,
+        report: bool = True,
     ) -> tuple[Tensor, Tensor]:
+        if self._rows_2B.shape[1] != len(x) or self._m != m:
+            self._rows_2B, self._m = _whose(m, len(x), noise_BK), m
         seen = self.forward(x.flatten(1), noise_BK)
         of_u, of_r = _split(Output(seen.mu_BK, seen.log_var_BK, seen.logits_BC), m)
-        u, r = _output_gradient(forget, of_u), _output_gradient(remember, of_r)
+        loss_u, u = _output_gradient(forget, of_u, report)
+        loss_r, r = _output_gradient(remember, of_r, report)
         d_mu_BK, d_log_var_BK, d_logits_BC = (
             _joined(d_u, d_r, like, m)
             for d_u, d_r, like in zip(
-                u[1:], r[1:], (seen.mu_BK, seen.log_var_BK, seen.logits_BC), strict=True
+                u, r, (seen.mu_BK, seen.log_var_BK, seen.logits_BC), strict=True
             )
         )
         if d_logits_BC is None:
             d_logits_BC = torch.zeros_like(seen.logits_BC)
         self.backward(seen, d_mu_BK, d_log_var_BK, d_logits_BC, m)
-        return u.loss, r.loss
+        return loss_u, loss_r
 
     def _forward(self, x_BP: Tensor, noise_BK: Tensor) -> Seen:
         w1_HP, w2_2KH, w3_AK, w4_CA = self._weights
@@ -170,29 +197,39 @@ class DenseGradients:
         self._collect(0, d_h_BH, seen.x_BP, m)
 
     def _collect(self, layer: int, d_out: Tensor, into: Tensor, m: int) -> None:
-        """dW = dY^T X and db = sum of dY, for each group of rows."""
-        weight_2, bias_2 = self._into[layer]
-        for which, rows in enumerate((slice(0, m), slice(m, None))):
-            if len(d_out[rows]):
-                torch.mm(d_out[rows].T, into[rows], out=weight_2[which])
-                torch.sum(d_out[rows], dim=0, out=bias_2[which])
+        """dW = dY^T X and db = sum of dY, for each group of rows; 0 for a group without any."""
+        weight_u, weight_r, bias_2 = self._into[layer]
+        torch.mm(d_out[:m].T, into[:m], out=weight_u)
+        torch.mm(d_out[m:].T, into[m:], out=weight_r)
+        torch.mm(self._rows_2B, d_out, out=bias_2)
+
+
+def _whose(m: int, rows: int, like: Tensor) -> Tensor:
+    """[2, B]: 1 where a row is the forgetting objective's, and where it is the other's."""
+    whose_2B = like.new_zeros(2, rows)
+    whose_2B[0, :m] = 1.0
+    whose_2B[1, m:] = 1.0
+    return whose_2B
 
 
 def _split(out: Output, m: int) -> tuple[Output, Output]:
     return Output(*(part[:m] for part in out)), Output(*(part[m:] for part in out))
 
 
-def _output_gradient(objective: Objective, out: Output) -> OutputGradient:
-    """A loss and its gradients with respect to its own rows of the outputs."""
+def _output_gradient(
+    objective: Objective, out: Output, report: bool
+) -> tuple[Tensor, OutputGradient]:
+    """A loss, detached, and its gradients with respect to its own rows of the outputs."""
+    loss = out.mu_BK.new_zeros(())
     if len(out.mu_BK) == 0:
-        return OutputGradient(out.mu_BK.new_zeros(()), None, None, None)
+        return loss, OutputGradient(None, None, None)
     if objective.gradient is not None:
-        return objective.gradient(out)
+        return objective.loss(out) if report else loss, objective.gradient(out)
     with torch.enable_grad():
         leaves = Output(*(part.detach().requires_grad_() for part in out))
         loss = objective.loss(leaves)
         found = torch.autograd.grad(loss, leaves, allow_unused=True)
-    return OutputGradient(loss.detach(), *found)
+    return loss.detach(), OutputGradient(*found)
 
 
 def _joined(d_u: Tensor | None, d_r: Tensor | None, like: Tensor, m: int) -> Tensor | None:

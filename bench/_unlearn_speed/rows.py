@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from unlearning.methods._rfu_ss_paper import forget_loss_of
 ROWS = ("dataloader_loop", "autograd", "ours", "ours_compiled")
 STOP = 0.05  # of the erased samples still have their label
 _AT_MOST = 400  # steps
+_CHECK_EVERY = 10  # steps, as the library does
 _CONFIG = PaperConfig(beta_u=1.0, limit=0.4)  # as printed it does not forget
 _WARM_UP = 5  # steps before the clock starts
 
@@ -55,7 +56,7 @@ def run_row(name: str, directory: Path, steps: int) -> dict[str, Any]:
     wall, cpu = time.perf_counter(), time.process_time()
     found |= {"seconds_to_stop": None, "cpu_seconds_to_stop": None, "steps_to_stop": None}
     for step, _ in enumerate(itertools.islice(taking, _AT_MOST), 1):
-        if step % 10 == 0 and stop(trained, step):
+        if step % _CHECK_EVERY == 0 and stop(trained, step):
             found["seconds_to_stop"] = time.perf_counter() - wall
             found["cpu_seconds_to_stop"] = time.process_time() - cpu
             found["steps_to_stop"] = step
@@ -108,9 +109,9 @@ def _steps(name: str, model: VIB, problem: Problem) -> tuple[Iterator[None], VIB
     return _endless(step, problem), model
 
 
-def _endless(step: Callable[[torch.Tensor, torch.Tensor], object], p: Problem) -> Iterator[None]:
+def _endless(step: Step, p: Problem) -> Iterator[None]:
     erased = EndlessBatches(len(p.erased), 100, 0, "erased")
     remaining = EndlessBatches(len(p.remaining), 100, 0, "remaining")
     for number in itertools.count():
-        step(erased[number], remaining[number])
+        step(erased[number], remaining[number], report=(number + 1) % _CHECK_EVERY == 0)
         yield

@@ -56,8 +56,10 @@ class Descent:
     check_every: int = 10
 
 
-ForgetLoss = Callable[[Output, Tensor], Tensor]
-"""L_u from the outputs on m erased samples and their indices [m] in the erased set."""
+class ForgetLoss(Protocol):
+    """L_u from the outputs on m erased samples and their indices e [m] in the erased set."""
+
+    def __call__(self, out: Output, e: Tensor) -> Tensor: ...
 
 
 @runtime_checkable
@@ -71,7 +73,7 @@ class Estimator(Protocol):
 
 @runtime_checkable
 class ClosedForm(Protocol):
-    """A forgetting loss whose gradients with respect to the outputs are known."""
+    """A forgetting loss whose gradients with respect to the outputs are known in closed form."""
 
     def gradient(self, out: Output, e: Tensor) -> OutputGradient: ...
 
@@ -165,46 +167,47 @@ class Step:
     ) -> None:
         self._model, self._problem, self._settings = model, problem, settings
         self._forget_loss, self._vary, self._update, self._noise = forget_loss, vary, update, noise
+        closed: object = forget_loss
+        self._closed = closed if isinstance(closed, ClosedForm) else None
         self.gradients = two_gradients(model, flat, precision)
         self.average_V = vary.theta_V.clone()
 
-    def __call__(self, e: Tensor, r: Tensor) -> Tensor:
+    def __call__(self, e: Tensor, r: Tensor, report: bool = True) -> Tensor:
         """Take the step of erased samples e [m] and remaining ones r [r].
 
-        Returns L_u, L_r, alpha, ||g_u||^2, ||g_r||^2, g_u . g_r, as they were before it.
+        Returns L_u, L_r, alpha and gram_22, row by row, as they were before it. Without `report`
+        the losses may be 0: what nobody reads need not be computed.
         """
         self._vary.place(self._noise)
         latent = self._model.architecture.latent
         noise_BK = torch.randn(
             len(e) + len(r), latent, generator=self._noise, device=self.average_V.device
         )
-        g_V, values = self._direction(e, r, noise_BK)
+        g_V, values = self._direction(e, r, noise_BK, report)
         with torch.no_grad():
             self._update.step(g_V, self._settings.lr)
             self.average_V.lerp_(self._vary.theta_V, 1.0 - self._settings.average)
         return values
 
-    def _direction(self, e: Tensor, r: Tensor, noise_BK: Tensor) -> tuple[Tensor, Tensor]:
+    def _direction(
+        self, e: Tensor, r: Tensor, noise_BK: Tensor, report: bool
+    ) -> tuple[Tensor, Tensor]:
         """The gradient to follow, and the values of the step: neither draws nor writes."""
         erased, remaining, settings = self._problem.erased, self._problem.remaining, self._settings
         images = torch.cat([erased.images.index_select(0, e), remaining.images.index_select(0, r)])
-        forget = Objective(lambda out: self._forget_loss(out, e), self._closed_form(e))
+        closed = None if self._closed is None else partial(self._closed.gradient, e=e)
+        forget = Objective(partial(self._forget_loss, e=e), closed)
         eq2 = Remember(remaining.labels.index_select(0, r), settings.beta)
+        remember = Objective(eq2, eq2.gradient)
         x = self._model.prepare(images)
-        loss_u, loss_r = self.gradients(x, noise_BK, len(e), forget, Objective(eq2, eq2.gradient))
+        loss_u, loss_r = self.gradients(x, noise_BK, len(e), forget, remember, report=report)
         with torch.no_grad():
             g_2V, loss_u = self._vary.gradients(self.gradients.g_2D, loss_u)
             gram_22 = gram(g_2V)
             alpha = weight(settings.weighting, gram_22, settings.fixed_alpha)
             short = settings.clip / norm_of(gram_22, alpha).clamp_min(settings.clip)
             g_V = torch.stack([alpha, 1.0 - alpha]).mul_(short) @ g_2V
-            return g_V, torch.stack(
-                [loss_u, loss_r, alpha, gram_22[0, 0], gram_22[1, 1], gram_22[0, 1]]
-            )
-
-    def _closed_form(self, e: Tensor) -> Callable[[Output], OutputGradient] | None:
-        loss: object = self._forget_loss
-        return partial(loss.gradient, e=e) if isinstance(loss, ClosedForm) else None
+            return g_V, torch.cat([torch.stack([loss_u, loss_r, alpha]), gram_22.view(4)])
 
 
 def descend(
@@ -232,17 +235,16 @@ def descend(
     follow = Adam(vary.theta_V) if update is None else update(vary.theta_V, flat)
     noise = torch.Generator(device).manual_seed(run.seed)
     one_step = Step(model, problem, settings, forget_loss, vary, follow, flat, noise, run.precision)
-    advance = (
-        _cuda.captured(one_step, noise) if device.type == "cuda" and update is None else one_step
+    graphed = device.type == "cuda" and update is None
+    # One graph serves all steps, so that it always computes what is reported.
+    replay = _cuda.captured(one_step, noise) if graphed else None
+    erased_batches, remaining_batches = (
+        EndlessBatches(len(samples), batch, run.seed, stream, device)
+        for samples, batch, stream in (
+            (problem.erased, settings.erased_batch, "erased"),
+            (problem.remaining, settings.remaining_batch, "remaining"),
+        )
     )
-    n, m, others, r = (
-        len(problem.erased),
-        settings.erased_batch,
-        len(problem.remaining),
-        settings.remaining_batch,
-    )
-    erased_batches = EndlessBatches(n, m, run.seed, "erased", device)
-    remaining_batches = EndlessBatches(others, r, run.seed, "remaining", device)
 
     parts: dict[str, Stateful] = {
         "weights": Moving(now=vary.theta_V, average=one_step.average_V),
@@ -271,8 +273,10 @@ def descend(
     for step in range(done + 1, settings.steps + 1):
         if run.should_stop is not None and run.should_stop():
             raise Cancelled(f"unlearning was cancelled at step {step - 1}")
-        values = advance(erased_batches[step - 1], remaining_batches[step - 1])
-        if step % settings.check_every == 0 or step == settings.steps:
+        checked = step % settings.check_every == 0 or step == settings.steps
+        e, r = erased_batches[step - 1], remaining_batches[step - 1]
+        values = one_step(e, r, report=checked) if replay is None else replay(e, r)
+        if checked:
             history.append(_report(step, settings.steps, values))
             if run.on_step is not None:
                 run.on_step(history[-1])
@@ -286,7 +290,7 @@ def descend(
 
 
 def _report(step: int, steps: int, values: Tensor) -> StepReport:
-    loss_u, loss_r, alpha, uu, rr, ur = values.tolist()
+    loss_u, loss_r, alpha, uu, ur, _, rr = values.tolist()
     norm_u, norm_r = math.sqrt(uu), math.sqrt(rr)
     cosine = ur / max(norm_u * norm_r, 1e-30)
     return StepReport("unlearning", step, steps, loss_u, loss_r, alpha, norm_u, norm_r, cosine)

@@ -170,40 +170,40 @@ class PaperForgetLoss:
 class ClosedPaperForgetLoss(PaperForgetLoss):
     """The same with its gradients in closed form, for the variational estimator."""
 
+    def __init__(self, model: VIB, problem: Problem, config: Terms, seed: int) -> None:
+        super().__init__(model, problem, config, seed)
+        mu_EK, log_var_EK, logits_EC = self._fixed
+        # Side by side, so that a step gathers its rows once.
+        parts = (mu_EK, log_var_EK.exp(), torch.log_softmax(logits_EC, dim=1))
+        self._widths, self._gathered = [part.shape[1] for part in parts], torch.cat(parts, dim=1)
+
     def gradient(self, out: Output, e: Tensor) -> OutputGradient:
         """Term by term: KL to N(0, I), log p(y), and the two KLs to the fixed model."""
-        config, (mu_fix, log_var_fix, logits_fix) = self._config, self._fixed_of(e)
+        config, beta_u, limit = self._config, self._config.beta_u, self._config.limit
+        mu_fix, var_fix, log_p_fix = torch.split(
+            self._gathered.index_select(0, e), self._widths, dim=1
+        )
         labels_B1 = self._erased.labels.index_select(0, e)[:, None]
         rows, cells = len(labels_B1), out.mu_BK.numel()
-        log_p, log_p_fix = (torch.log_softmax(x, dim=1) for x in (out.logits_BC, logits_fix))
-        p, variance = log_p.exp(), out.log_var_BK.exp()
-        apart, excess = out.mu_BK - mu_fix, variance - 1.0
+        apart, variance = out.mu_BK - mu_fix, out.log_var_BK.exp()
         if config.direction == "algorithm1":
-            p_fix, precision = log_p_fix.exp(), (-out.log_var_BK).exp()
-            limit_y = (p_fix * (log_p_fix - log_p)).sum() / rows
-            d_y = p - p_fix
-            ratio, square = (log_var_fix - out.log_var_BK).exp(), apart.square() * precision
-            limit_z = 0.5 * (ratio + square - 1.0 + out.log_var_BK - log_var_fix).mean()
-            d_mu, d_log_var = apart * precision, 0.5 * (1.0 - ratio - square)
+            p = torch.softmax(out.logits_BC, dim=1)
+            d_y = p - log_p_fix.exp()
+            d_mu = apart / variance
+            d_log_var = 1.0 - torch.addcmul(var_fix / variance, apart, d_mu)
         else:
-            precision = (-log_var_fix).exp()
-            along_BC = log_p - log_p_fix
-            limit_B1 = (p * along_BC).sum(dim=1, keepdim=True)
-            limit_y, d_y = limit_B1.sum() / rows, p * (along_BC - limit_B1)
-            ratio, square = variance * precision, apart.square() * precision
-            limit_z = 0.5 * (ratio + square - 1.0 + log_var_fix - out.log_var_BK).mean()
-            d_mu, d_log_var = apart * precision, 0.5 * (ratio - 1.0)
-        forget_z = 0.5 * (out.mu_BK.square() + excess - out.log_var_BK).mean()
-        forget_y = log_p.gather(1, labels_B1).sum() / rows
-        beta_u, limit = config.beta_u, config.limit
-        d_logits = (limit * d_y - beta_u * p).scatter_add(
-            1, labels_B1, torch.full_like(log_p[:, :1], beta_u)
-        )
+            log_p = torch.log_softmax(out.logits_BC, dim=1)
+            p, along_BC = log_p.exp(), log_p - log_p_fix
+            d_y = p * (along_BC - (p * along_BC).sum(dim=1, keepdim=True))
+            d_mu = apart / var_fix
+            d_log_var = variance / var_fix - 1.0
+        d_y.mul_(limit).sub_(p, alpha=beta_u)
+        d_y.scatter_add_(1, labels_B1, torch.full_like(p[:, :1], beta_u))
+        excess = variance.sub_(1.0)
         return OutputGradient(
-            beta_u * (forget_z + forget_y) + limit * (limit_z + limit_y),
-            (beta_u * out.mu_BK + limit * d_mu) / cells,
-            (0.5 * beta_u * excess + limit * d_log_var) / cells,
-            d_logits / rows,
+            d_mu.mul_(limit).add_(out.mu_BK, alpha=beta_u).div_(cells),
+            d_log_var.mul_(limit).add_(excess, alpha=beta_u).mul_(0.5 / cells),
+            d_y.div_(rows),
         )
 
 
