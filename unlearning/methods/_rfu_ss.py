@@ -64,7 +64,7 @@ class Recipe:
 
 
 _NATURAL = Recipe(1.0, 150, 100, 200, 3e-3, 0.95, 1 / 3)
-_PATTERN = Recipe(0.8, 110, 40, 200, 2e-3, 0.95, None)
+_PATTERN = Recipe(0.85, 110, 40, 200, 2e-3, 0.95, None)
 _SCATTERED = Recipe(0.4, 300, 30, 256, 8e-3, 0.98, 0.1, 0.1)
 _HARDER = replace(_SCATTERED, keep=0.25, least=450)
 _HARDEST = replace(_SCATTERED, keep=0.1, least=900)
@@ -133,7 +133,7 @@ def default_config(model: VIB) -> RFUSSConfig:
 def plan(targets: Targets, config: RFUSSConfig, rung: int) -> tuple[Recipe, Descent]:
     """The recipe of a request's kind with what `config` sets, and the descent that follows."""
     kind = "natural"
-    if bool(targets.flagged_E.any()):
+    if targets.contradicted:
         kind = "pattern" if targets.pattern else "scattered"
     recipe = _LADDERS[kind][rung]
     set_ = {k: v for k, v in to_fields(config).items() if v is not None}

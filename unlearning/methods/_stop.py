@@ -46,7 +46,8 @@ class StopRule:
     class; a flagged one with references of the teacher's class for it, scored for the same
     wrong label. Asked for, with groups weighted as in E:
 
-    - an accuracy on R at most max(0.2 points, SE / 2) under the model's before;
+    - an accuracy on R at most max(0.2 points, SE) under the model's before, SE being that of
+      the difference: sqrt(share of R on which the two models are not both right or wrong / R);
     - a share of E that is given y_e within max(1 point, 2 SE) of the targets' own;
     - an AUC within max(0.02, 1.64 SE) of 0.5, or of what the targets themselves would give
       (a request can be of easier samples than R has), or in between;
@@ -61,7 +62,7 @@ class StopRule:
     def __init__(
         self, model: VIB, problem: Problem, targets: Targets, seed: int, first: int
     ) -> None:
-        n = len(problem.erased)
+        n = targets.judged
         generator = torch.Generator().manual_seed(seed)
         device = model.device
         some = torch.randperm(n, generator=generator)[:_ERASED_AT_MOST].to(device)
@@ -74,9 +75,9 @@ class StopRule:
         self._labels_R = references.labels
         self._images = torch.cat([erased.images, references.images])
         self._wanted = targets.accuracy
-        self._scattered = bool(targets.flagged_E.any()) and not targets.pattern
+        self._scattered = targets.contradicted and not targets.pattern
         logits_RC = model.logits(references.images)
-        self._before = float((logits_RC.argmax(dim=1) == references.labels).float().mean())
+        self._right_before_R = logits_RC.argmax(dim=1) == references.labels
         self._expected = self._membership(self._margin_E, logits_RC)
         self._first = first
         self._passes = 0
@@ -99,9 +100,10 @@ class StopRule:
         n = len(self._labels_E)
         labels_E, labels_R = self._labels_E, self._labels_R
         logits_EC, logits_RC = torch.split(model.logits(self._images), [n, len(labels_R)])
-        kept = float((logits_RC.argmax(dim=1) == labels_R).float().mean())
-        error = math.sqrt(self._before * (1.0 - self._before) / len(labels_R))
-        if kept < self._before - max(0.002, 0.5 * error):
+        right_R, right_before_R = logits_RC.argmax(dim=1) == labels_R, self._right_before_R
+        lost = float(right_before_R.float().mean() - right_R.float().mean())
+        error = math.sqrt(float((right_before_R != right_R).float().mean()) / len(labels_R))
+        if lost > max(0.002, error):
             return False
         if n < _DECIDABLE:
             log_p_EC = functional.log_softmax(logits_EC, dim=1)
