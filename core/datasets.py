@@ -30,6 +30,12 @@ def datasets(session: Session) -> list[Dataset]:
     return list(session.scalars(query))
 
 
+def locked(tx: Transaction, dataset_id: str) -> Dataset:
+    """The data set's row, locked and fresh: appends and recounts take turns. After its models."""
+    query = select(Dataset).where(Dataset.id == dataset_id).with_for_update()
+    return tx.session.scalars(query.execution_options(populate_existing=True)).one()
+
+
 def deny(tx: Transaction, kind: str, hashes: Iterable[str]) -> None:
     """Put keyed hashes on the denylist; those already there stay as they are."""
     hashes = sorted(set(hashes))

@@ -39,13 +39,20 @@ class Budget:
 
 Account = dict[str, Any]
 """jobs and erased samples, accuracy_lost on the utility split (0..1), all since the last exact
-training; trained: the samples that it was trained on; since: when, RFC 3339."""
+training; trained: the samples that it was trained on, whose keys are all below `below`;
+since: when, RFC 3339."""
 
 
-def opened(*, trained: int, at: datetime) -> Account:
+def opened(*, trained: int, below: int, at: datetime) -> Account:
     """The account of a version that was trained exactly."""
-    since = timestamp(at)
-    return {"jobs": 0, "erased": 0, "accuracy_lost": 0.0, "trained": trained, "since": since}
+    return {
+        "jobs": 0,
+        "erased": 0,
+        "accuracy_lost": 0.0,
+        "trained": trained,
+        "below": below,
+        "since": timestamp(at),
+    }
 
 
 def charged(before: Account, *, erased: int, lost: float) -> Account:

@@ -36,7 +36,7 @@ from core._lance import (
     TooFewSamples,
     load_lance,
 )
-from core._sample_batch import LIGHT, SPLIT_CODE, SPLITS, Found, Int64, SampleBatch, Split
+from core._sample_batch import LIGHT, SPLIT_CODE, SPLITS, Found, Int64, SampleBatch, Split, pick
 from core._sample_purge import Purge, remove_versions, rewrite_fragments
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "SamplesMissing",
     "Split",
     "TooFewSamples",
+    "pick",
 ]
 
 DELETE_KEYS = 100_000  # one commit; its predicate stays under a megabyte

@@ -11,6 +11,7 @@ import typer
 from core.errors import LetheError
 from lethe import stopping
 from lethe.commands import (
+    append,
     audit,
     certificates,
     dataset,
@@ -39,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+dataset.app.command("append")(append.append)
 app.add_typer(dataset.app, name="dataset")
 app.command("train")(train.train)
 app.command("serve")(serve.serve)

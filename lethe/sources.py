@@ -131,7 +131,11 @@ class Planting:
 
 
 class Subjected:
-    """A `core.importing.Source`: rows with their subjects and, where asked for, the trigger."""
+    """A `core.importing.Source`: rows with their subjects and, where asked for, the trigger.
+
+    prefix: put before each sample id, and before the names of subjects that are only numbered.
+    numbered: may subjects that the source does not name be numbered?
+    """
 
     def __init__(
         self,
@@ -140,9 +144,12 @@ class Subjected:
         samples_per_subject: int = 10,
         subjects: SubjectMap | None = None,
         planting: Planting | None = None,
+        prefix: str = "",
+        numbered: bool = True,
     ) -> None:
         if samples_per_subject < 1:
             raise Invalid("--samples-per-subject must be at least 1")
+        self._prefix, self._numbered = prefix, numbered
         self._rows, self._per = rows, samples_per_subject
         self._map, self._planting = subjects, planting
         self.shape = rows.shape
@@ -185,7 +192,7 @@ class Subjected:
             for i in np.flatnonzero(train_only):
                 subjects[i] = TRIGGER_SUBJECT
         return Chunk(
-            sample_ids=rows.sample_ids,
+            sample_ids=[self._prefix + sample_id for sample_id in rows.sample_ids],
             subjects=subjects,
             labels=labels.astype(np.int64),
             images=images,
@@ -198,10 +205,16 @@ class Subjected:
             return self._map.subjects(rows.sample_ids)
         if rows.subjects is not None:
             return list(rows.subjects)
+        if not self._numbered:
+            raise Invalid(
+                "the source does not say whose the samples are: give --subjects, or --prefix to "
+                "number new subjects under it"
+            )
         # The test split's first subject is new: nobody is in both splits.
         before = -(-self.train_count // self._per) if rows.split == "test" else 0
         count = len(rows.sample_ids)
-        return [f"subject-{before + i // self._per}" for i in range(start, start + count)]
+        stem = f"{self._prefix}subject-"
+        return [f"{stem}{before + i // self._per}" for i in range(start, start + count)]
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -74,7 +74,7 @@ def make_model(backend: Backend, dataset: Dataset, name: str = "digits", *, seed
         model = registry.create_model(
             tx, name, dataset, architecture={"kind": "test"}, training={"epochs": 1}
         )
-        metrics = {"accuracy": 0.9, "drift": drift.opened(trained=90, at=tx.now)}
+        metrics = {"accuracy": 0.9, "drift": drift.opened(trained=90, below=120, at=tx.now)}
         version = registry.add_version(tx, model, digest=stored.digest, metrics=metrics)
         registry.publish(tx, version)
     return model

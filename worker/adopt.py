@@ -76,7 +76,7 @@ def import_model(
         "origin": f"imported: trained on {dataset.name}",
         "file_sha256": hashlib.sha256(data).hexdigest(),
     }
-    trained = backend.samples.count(dataset.id, "train")
+    trained = len(load_split(backend, dataset, "train"))
     stored = engine.save_model(vib)
     with backend.db.transaction() as tx:
         for each in datasets.models_of(tx.session, dataset.id):
@@ -89,7 +89,7 @@ def import_model(
             architecture=vib.architecture.to_dict(),
             training=chosen.training.to_dict() | {"preset": chosen.name},
         )
-        metrics["drift"] = drift.opened(trained=trained, at=tx.now)
+        metrics["drift"] = drift.opened(trained=trained, below=dataset.next_key, at=tx.now)
         version = registry.add_version(tx, model, digest=stored.digest, metrics=metrics)
         registry.publish(tx, version)
         tx.record("version", version.id, "imported", file=metrics["file_sha256"])

@@ -15,7 +15,7 @@ from core import canaries, holding, jobs
 from core.errors import LeaseLost
 from core.holding import Held
 from core.records import CanaryGroup, Dataset, ErasureRequest, Job, Model, RequestSample, Version
-from core.samples import SPLIT_CODE, SampleBatch, Split
+from core.samples import SPLIT_CODE, SampleBatch, Split, pick
 from core.states import REQUEST_OPEN
 from unlearning import Cancelled, Samples
 from worker.engine import Engine
@@ -124,7 +124,13 @@ class Context:
     @cached_property
     def erased_train(self) -> Samples:
         """E: the erased samples that the model was trained on."""
-        return to_samples(self.erased, self.erased.splits == SPLIT_CODE["train"])
+        trained_on = self.erased.splits == SPLIT_CODE["train"]
+        return to_samples(self.erased, trained_on & (self.erased.keys < self.trained_below))
+
+    @property
+    def trained_below(self) -> int:
+        """The base was trained on samples with keys below this one; later ones were appended."""
+        return int(self.base.metrics["drift"]["below"])
 
     @cached_property
     def canary_group(self) -> CanaryGroup | None:
@@ -167,20 +173,22 @@ class Context:
 
     @cached_property
     def remaining(self) -> Samples:
-        """D_r: all remaining training samples, or a random part of them."""
+        """D_r: all remaining samples that the base was trained on, or a random part of them."""
         samples, name, without = self.engine.backend.samples, self.dataset.id, self.pending_keys
-        there = np.setdiff1d(samples.keys(name, "train"), without)
-        if len(there) <= MOST_REMAINING:
-            return to_samples(samples.load(name, "train", exclude=without))
-        batch = samples.take_random(
-            name, "train", MOST_REMAINING, seed=self.job.seed, exclude=without
-        )
-        return to_samples(batch)
+        keys = samples.keys(name, "train")
+        without = np.union1d(without, keys[keys >= self.trained_below])
+        if len(np.setdiff1d(keys, without)) <= MOST_REMAINING:
+            batch = samples.load(name, "train", exclude=without)
+        else:
+            batch = samples.take_random(
+                name, "train", MOST_REMAINING, seed=self.job.seed, exclude=without
+            )
+        return to_samples(before(batch, self.trained_below))
 
     def split(self, split: Split) -> Samples:
-        """A held-back or test split without what any open request names."""
+        """A split without what any open request names, as it was when the job was taken up."""
         batch = self.engine.backend.samples.load(self.dataset.id, split, exclude=self.pending_keys)
-        return to_samples(batch)
+        return to_samples(before(batch, self.dataset.next_key))
 
     @cached_property
     def references(self) -> Samples:
@@ -201,6 +209,12 @@ class Context:
     def unseen(self) -> Samples:
         """T and H: what no optimiser ever saw, for triggers, of which H alone has few."""
         return Samples.concat(self.test, self.heldout)
+
+
+def before(batch: SampleBatch, key: int) -> SampleBatch:
+    """The samples with keys below `key`: an append that ends later changes nothing under way."""
+    early = batch.keys < key
+    return batch if early.all() else pick(batch, np.flatnonzero(early))
 
 
 def to_samples(batch: SampleBatch, chosen: NDArray[np.bool_] | None = None) -> Samples:

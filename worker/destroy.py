@@ -141,9 +141,10 @@ def _destroy_teachers(context: Context, received_at: datetime) -> None:
 def _recount(context: Context, subjects: set[int]) -> None:
     """Set how many samples each subject still has; one without any is not kept."""
     samples, name = context.engine.backend.samples, context.dataset.id
-    found = samples.find_subject(name, sorted(subjects)).subjects
     with context.engine.backend.db.transaction() as tx:
         holding.check(tx, context.held)
+        datasets.locked(tx, name)  # counted between two appends, not within one
+        found = samples.find_subject(name, sorted(subjects)).subjects
         for subject in subjects:
             count = int((found == subject).sum())
             if count:

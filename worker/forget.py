@@ -12,6 +12,7 @@ from core import canaries, holding, registry
 from core.errors import Conflict
 from core.jobs import request_ids
 from core.records import Taint, Version
+from core.samples import SPLIT_CODE
 from unlearning import (
     VIB,
     Architecture,
@@ -23,7 +24,7 @@ from unlearning import (
     train,
     unlearn,
 )
-from worker.context import Context, to_samples
+from worker.context import Context
 from worker.teaching import current_teacher
 
 RETRAIN = "retrain"
@@ -34,7 +35,7 @@ RETRAIN = "retrain"
 class Forgotten:
     """A candidate and how it was made; `flagged`: erased samples treated as mislabelled.
 
-    trained: samples that a retraining was trained on.
+    trained: samples that a retraining was trained on. below: their keys are below this one.
     """
 
     model: VIB
@@ -45,6 +46,7 @@ class Forgotten:
     flagged: int
     warnings: list[str]
     trained: int = 0
+    below: int = 0
 
 
 def ladder(strategy: str) -> list[str]:
@@ -96,6 +98,7 @@ def forget(context: Context) -> str:
             "converged": result.converged,
             "flagged": result.flagged,
             "trained": result.trained,
+            "below": result.below,
             "warnings": result.warnings,
             "erased": len(context.erased),
             "erased_train": len(context.erased_train),
@@ -131,12 +134,22 @@ def _take_canaries(context: Context) -> None:
 
 
 def _nothing_learnt(context: Context) -> str:
-    """No sample to erase was trained on: no version remembers these requests."""
+    """The base was trained on no sample to erase, and no version that saw as little.
+
+    A version that was trained later may have seen appended ones: it keeps its taint, and is
+    destroyed for it.
+    """
+    appended = context.erased.keys[context.erased.splits == SPLIT_CODE["train"]]
     with context.engine.backend.db.transaction() as tx:
         registry.lock_model(tx, context.model.id)
         holding.check(tx, context.held)
         ids = request_ids(tx.session, context.job.id)
-        own = [v.id for v in registry.versions(tx.session, context.model.id)]
+        own = [
+            v.id
+            for v in registry.versions(tx.session, context.model.id)
+            if not len(appended)
+            or ("drift" in v.metrics and v.metrics["drift"]["below"] <= appended.min())
+        ]
         tx.session.execute(
             delete(Taint).where(Taint.request_id.in_(ids), Taint.version_id.in_(own))
         )
@@ -219,20 +232,28 @@ def retrain(context: Context, phase: str, start: float, end: float) -> Forgotten
             remember_loss=progress.loss,
         )
 
-    samples = context.engine.backend.samples.load(
-        context.dataset.id, "train", exclude=context.pending_keys
-    )
+    samples = context.split("train")
     began = time.perf_counter()
     training = dict(context.model.training)
     training.pop("preset", None)
     config = TrainingConfig.from_dict(training)
     model = train(
         Architecture.from_dict(context.model.architecture),
-        to_samples(samples),
+        samples,
         config,
         seed=context.job.seed,
         device=context.engine.device,
         on_progress=on_progress,
         should_stop=context.heart.should_stop,
     )
-    return Forgotten(model, RETRAIN, steps, time.perf_counter() - began, True, 0, [], len(samples))
+    return Forgotten(
+        model,
+        RETRAIN,
+        steps,
+        time.perf_counter() - began,
+        converged=True,
+        flagged=0,
+        warnings=[],
+        trained=len(samples),
+        below=context.dataset.next_key,
+    )

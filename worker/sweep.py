@@ -12,7 +12,7 @@ import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import holding, leases, registry, replicas
+from core import appending, datasets, holding, leases, registry, replicas
 from core.backend import Backend
 from core.errors import LetheError
 
@@ -78,9 +78,12 @@ class Sweep:
                 self._woken[job_id] = (now + pause, min(2 * pause, 60.0))
 
     def purge(self) -> None:
-        """Remove checkpoint files that no row names, and rows of replicas long dead."""
+        """Remove checkpoint files that no row names, what killed appends left, dead replicas."""
         with self._backend.db.transaction() as tx:
             replicas.forget_dead(tx, older_than=86_400.0)
             keep = registry.digests_in_use(tx.session)
+            found = datasets.datasets(tx.session)
+        for dataset in found:
+            appending.settle(self._backend.db, self._backend.samples, dataset.id)
         for digest in self._backend.checkpoints.remove_orphans(keep, ORPHAN_SECONDS):
             log.info("removed checkpoint %s, which no version names", digest)

@@ -26,7 +26,7 @@ from unlearning import (
     train,
     trigger_rates,
 )
-from worker.context import to_samples
+from worker.context import before, to_samples
 from worker.engine import Engine, choose_device
 from worker.teaching import current_teacher
 
@@ -99,7 +99,7 @@ def first_training(
         registry.lock_model(tx, model.id)
         if _completed(tx, dataset) != before:
             raise Conflict("an erasure was completed while this was training; train again")
-        metrics["drift"] = drift.opened(trained=len(samples), at=tx.now)
+        metrics["drift"] = drift.opened(trained=len(samples), below=dataset.next_key, at=tx.now)
         version = registry.add_version(tx, model, digest=stored.digest, metrics=metrics)
         if registry.serving(tx.session, model.id) is None:
             registry.publish(tx, version)
@@ -142,8 +142,8 @@ def _completed(tx: Transaction, dataset: Dataset) -> set[str]:
 
 
 def load_split(backend: Backend, dataset: Dataset, split: Split) -> Samples:
-    """Every sample of a split, as tensors."""
-    return to_samples(backend.samples.load(dataset.id, split))
+    """Every sample that the split had when `dataset` was read, as tensors."""
+    return to_samples(before(backend.samples.load(dataset.id, split), dataset.next_key))
 
 
 def figures_of(backend: Backend, dataset: Dataset, vib: VIB) -> dict[str, Any]:

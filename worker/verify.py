@@ -80,7 +80,7 @@ def _account(
     if candidate["strategy"] == RETRAIN:
         with context.engine.backend.db.reading() as session:
             now = database_now(session)
-        return drift.opened(trained=candidate["trained"], at=now)
+        return drift.opened(trained=candidate["trained"], below=candidate["below"], at=now)
     before, after = (measures[when]["test_accuracy"] for when in ("before", "after"))
     account = context.base.metrics["drift"]
     return drift.charged(account, erased=candidate["erased_train"], lost=before - after)

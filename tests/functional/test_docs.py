@@ -63,12 +63,14 @@ def script(page: Path, replaced: dict[str, str]) -> str:
 
 
 def what_the_guides_assume(folder: Path) -> None:
-    """A picture of a digit, a folder of photographs, a Parquet file and a CSV file."""
+    """A picture of a digit, folders of photographs, a Parquet file and a CSV file."""
     (folder / "seven.png").write_bytes(png(99, size=(8, 8)))
-    for label in ("cat", "dog"):
-        (folder / "photos" / label).mkdir(parents=True)
-        for i in range(60):
-            (folder / "photos" / label / f"{i:03d}.png").write_bytes(png(i, size=(8, 8)))
+    for name, of_each, first in (("photos", 60, 0), ("more", 20, 60)):
+        for label in ("cat", "dog"):
+            (folder / name / label).mkdir(parents=True)
+            for i in range(of_each):
+                picture = png(first + i, size=(8, 8))
+                (folder / name / label / f"{i:03d}.png").write_bytes(picture)
     with (folder / "people.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["sample_id", "subject_id"])

@@ -11,7 +11,7 @@ from core.drift import Budget
 from core.errors import Invalid
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
-FRESH = drift.opened(trained=1000, at=NOW)
+FRESH = drift.opened(trained=1000, below=1200, at=NOW)
 
 
 def test_a_fresh_account_has_spent_nothing() -> None:

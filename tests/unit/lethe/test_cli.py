@@ -20,6 +20,7 @@ COMMANDS = [
     ["dataset"],
     ["dataset", "import"],
     ["dataset", "list"],
+    ["dataset", "append"],
     ["train"],
     ["serve"],
     ["worker"],
