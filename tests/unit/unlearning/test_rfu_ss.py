@@ -117,7 +117,7 @@ def test_wrong_labels_are_recognised_and_their_depth_is_undone(scene: Scene) -> 
 def fixed_targets(class_E: Tensor, flagged: bool = False, pattern: bool = False) -> Targets:
     n = len(class_E)
     all_E = torch.full((n,), flagged)
-    return Targets(torch.eye(10)[class_E], all_E, class_E, torch.zeros(n), n, 0.5, True, pattern)
+    return Targets(torch.eye(10)[class_E], all_E, class_E, torch.zeros(n), 0.5, pattern)
 
 
 def test_each_kind_of_request_has_its_own_recipe() -> None:
