@@ -97,25 +97,21 @@ def _auc_found(n: int, m: int, band: float, level: float) -> float | None:
 
 
 def distance(e: Seen, h: Seen, quantile: float) -> dict[str, Any]:
-    """G2: SciPy's one-sample test of placements within the class, and a null drawn from H."""
+    """G2: SciPy's one-sample test of placements within the class, and a permutation null."""
     rng = np.random.default_rng(2024)
     x, y = e.score("margin"), h.score("margin")
     found, sizes = [], []
     nulls: list[list[Array]] = [[] for _ in range(600)]
-    null_sizes = []
     for c in set(e.labels.tolist()):
         mine, pool = x[e.labels == c], y[h.labels == c]
         found.append(psi(mine, pool).mean(axis=1))
         sizes.append((len(mine), len(pool)))
-        n = min(len(mine), len(pool) // 2)
-        null_sizes.append((n, len(pool) - n))
         for draw in nulls:
-            mixed = rng.permutation(pool)
-            below = (psi(mixed[:n], mixed[n:])).sum(axis=1)
-            draw.append((below + 0.5) / (len(pool) - n + 1))  # the middle of its place
+            mixed = rng.permutation(np.r_[mine, pool])
+            draw.append(psi(mixed[: len(mine)], mixed[len(mine) :]).mean(axis=1))
     statistic = stats.kstest(np.concatenate(found), "uniform").statistic * _root(sizes)
     drawn = np.array([stats.kstest(np.concatenate(d), "uniform").statistic for d in nulls])
-    drawn *= _root(null_sizes)
+    drawn *= _root(sizes)
     return {
         "statistic": statistic,
         "low": statistic,

@@ -154,6 +154,19 @@ def test_the_scale_of_g2_weighs_classes_as_the_erased_are() -> None:
     assert failures <= 4
 
 
+@pytest.mark.parametrize("n", [1, 3, 10])
+def test_the_null_of_g2_is_exact_for_few_samples_and_few_held_out_ones(n: int) -> None:
+    """One sample beyond all 27 of its class is no rarity: 2 of 28 lie at an end."""
+    failures = sum(
+        ks_gate(
+            scores(n, classes=1, seed=seed), scores(27, classes=1, seed=700 + seed), LIMITS, seed
+        ).verdict
+        == "FAIL"
+        for seed in range(300)
+    )
+    assert failures <= 9, "1 % of 300, and room for chance"
+
+
 def test_g3_counts_outliers_of_either_tail() -> None:
     held = scores(2000, seed=16)
     clean = scores(400, seed=17)
