@@ -193,7 +193,13 @@ def _unlearn(context: Context, strategy: str) -> Forgotten:
         on_progress=on_teaching,
         should_stop=context.heart.should_stop,
     )
-    problem = Problem(context.to_forget, context.remaining, context.references, teacher)
+    problem = Problem(
+        context.to_forget,
+        context.remaining,
+        context.references,
+        teacher,
+        noise=len(context.to_forget) - len(context.erased_train),
+    )
     outcome = unlearn(
         model,
         problem,
@@ -210,7 +216,7 @@ def _unlearn(context: Context, strategy: str) -> Forgotten:
         outcome.steps,
         outcome.seconds,
         outcome.converged,
-        outcome.flagged_count,
+        outcome.flagged_count - problem.noise,
         outcome.warnings,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -178,18 +178,18 @@ def unlearn(
             f"{strategy} needs a teacher: train one from the references (train_teacher)"
         )
     working = copy_model(model).to(device).eval()
-    moved = Problem(
-        problem.erased.to(device),
-        problem.remaining.to(device),
-        problem.references.to(device),
-        problem.teacher,
+    moved = replace(
+        problem,
+        erased=problem.erased.to(device),
+        remaining=problem.remaining.to(device),
+        references=problem.references.to(device),
     )
     width = resolve(precision, model.architecture, device)
     asked = Resumption(resume, on_snapshot, snapshot_every)
     name = ""
     if asked.wanted:
         described = {"strategy": strategy, "config": config.to_dict(), "seed": seed, "rung": rung}
-        described["precision"] = width
+        described |= {"precision": width, "noise": problem.noise}
         judges = problem.teacher.models if problem.teacher else ()
         weights = [model.state_dict() for model in (model, *judges)]
         name = identity(described, problem.erased, problem.remaining, problem.references, *weights)

@@ -21,19 +21,31 @@ class Problem:
 
     erased: the samples to forget. remaining: those to remember, all or a random subset.
     references: held-back samples that were never trained on (R). teacher: made from R; only
-    the calibrated method needs it.
+    the calibrated method needs it. noise: the last so many of `erased` are made-up pictures with
+    labels drawn at random (canaries): no teacher need contradict them, and they say nothing of
+    what kind of request this is, or whether the others are forgotten.
     """
 
     erased: Samples
     remaining: Samples
     references: Samples
     teacher: Teacher | None = None
+    noise: int = 0
+
+    @property
+    def judged(self) -> Samples:
+        """The erased samples without the noise."""
+        return self.erased[: len(self.erased) - self.noise]
 
     def check(self, model: VIB) -> None:
         """Raise ValueError, saying what and why, for a problem that cannot be solved."""
         architecture = model.architecture
         if len(self.erased) == 0:
             raise ValueError("no erased samples: there is nothing to forget")
+        if not 0 <= self.noise < len(self.erased):
+            raise ValueError(
+                f"noise is {self.noise} of {len(self.erased)} erased samples: it must leave one"
+            )
         if len(self.remaining) == 0:
             raise ValueError("no remaining samples: when everything is erased, delete the model")
         for what, samples in (

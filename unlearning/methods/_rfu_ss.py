@@ -133,7 +133,7 @@ def default_config(model: VIB) -> RFUSSConfig:
 def plan(targets: Targets, config: RFUSSConfig, rung: int) -> tuple[Recipe, Descent]:
     """The recipe of a request's kind with what `config` sets, and the descent that follows."""
     kind = "natural"
-    if bool(targets.flagged_E.any()):
+    if targets.contradicted:
         kind = "pattern" if targets.pattern else "scattered"
     recipe = _LADDERS[kind][rung]
     set_ = {k: v for k, v in to_fields(config).items() if v is not None}

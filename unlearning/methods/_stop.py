@@ -62,7 +62,7 @@ class StopRule:
     def __init__(
         self, model: VIB, problem: Problem, targets: Targets, seed: int, first: int
     ) -> None:
-        n = len(problem.erased)
+        n = targets.judged
         generator = torch.Generator().manual_seed(seed)
         device = model.device
         some = torch.randperm(n, generator=generator)[:_ERASED_AT_MOST].to(device)
@@ -75,7 +75,7 @@ class StopRule:
         self._labels_R = references.labels
         self._images = torch.cat([erased.images, references.images])
         self._wanted = targets.accuracy
-        self._scattered = bool(targets.flagged_E.any()) and not targets.pattern
+        self._scattered = targets.contradicted and not targets.pattern
         logits_RC = model.logits(references.images)
         self._right_before_R = logits_RC.argmax(dim=1) == references.labels
         self._expected = self._membership(self._margin_E, logits_RC)

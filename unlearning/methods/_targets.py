@@ -8,13 +8,14 @@ Shapes: F folds of the teacher, E erased samples, R references, C classes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.stats import binom
 from torch import Tensor
 
 from unlearning.methods._protocol import Problem
+from unlearning.samples import Samples
 from unlearning.teacher import Teacher
 from unlearning.verification.membership import margins
 from unlearning.vib import VIB
@@ -31,22 +32,26 @@ class Targets:
 
     class_E: the class that each sample passes for: its label, or for flagged ones the
     teacher's. margin_E: the margin of y_e that a model which never saw e would give it.
-    accuracy: the share of E that such a model would give y_e. pattern: whether most flagged
-    samples go from one class to one label, as a trigger's do.
+    judged: how many of E are no noise, which comes last and is flagged. Of those, accuracy: the
+    share that such a model would give y_e; contradicted: whether any is flagged; pattern:
+    whether most flagged ones go from one class to one label, as a trigger's do.
     """
 
     t_EC: Tensor
     flagged_E: Tensor
     class_E: Tensor
     margin_E: Tensor
+    judged: int
     accuracy: float
+    contradicted: bool
     pattern: bool
 
 
 def make_targets(model: VIB, problem: Problem, teacher: Teacher) -> Targets:
     """Targets t(e) under `model`, the one before unlearning."""
-    labels_E = problem.erased.labels
-    log_p_FEC = teacher.log_probabilities(problem.erased.images)
+    judged = problem.judged
+    labels_E = judged.labels
+    log_p_FEC = teacher.log_probabilities(judged.images)
     margin_FE = torch.stack([margins(log_p_EC, labels_E) for log_p_EC in log_p_FEC])
     mean_log_p_EC = log_p_FEC.mean(dim=0)
     flagged_E = flag(margin_FE, teacher.honest_margins_R)
@@ -55,7 +60,7 @@ def make_targets(model: VIB, problem: Problem, teacher: Teacher) -> Targets:
     other_EC = mean_log_p_EC.scatter(1, labels_E[:, None], -math.inf).softmax(dim=1)
     class_E = torch.where(flagged_E, other_EC.argmax(dim=1), labels_E)
 
-    margin_E = unseen_margins(model, problem, teacher, margin_FE, class_E)
+    margin_E = unseen_margins(model, judged, problem.references, teacher, margin_FE, class_E)
     p_y_E = torch.where(flagged_E, 0.0, torch.sigmoid(margin_E))
     t_EC = (1.0 - p_y_E)[:, None] * other_EC
     t_EC = t_EC.scatter(1, labels_E[:, None], p_y_E[:, None])
@@ -63,19 +68,44 @@ def make_targets(model: VIB, problem: Problem, teacher: Teacher) -> Targets:
     accuracy = float((t_EC.argmax(dim=1) == labels_E).float().mean())
     pairs = (class_E * t_EC.shape[1] + labels_E)[flagged_E]
     pattern = len(pairs) > 0 and int(pairs.bincount().max()) > _PATTERN * len(pairs)
-    return Targets(t_EC, flagged_E, class_E, margin_E, accuracy, pattern)
+    found = Targets(
+        t_EC, flagged_E, class_E, margin_E, len(judged), accuracy, len(pairs) > 0, pattern
+    )
+    return _with_noise(found, problem, teacher) if problem.noise else found
+
+
+def _with_noise(found: Targets, problem: Problem, teacher: Teacher) -> Targets:
+    """The targets with those of the noise after them: what a model makes of it unseen.
+
+    Its label included: noise that is given its label less often than unseen noise gives itself
+    away too. One fold of the teacher, because the mean of several is never as sure as a model.
+    """
+    noise = problem.erased[len(problem.judged) :]
+    log_p_EC = teacher.log_probabilities(noise.images)[0]
+    return replace(
+        found,
+        t_EC=torch.cat([found.t_EC, log_p_EC.exp()]),
+        flagged_E=torch.cat([found.flagged_E, torch.ones_like(noise.labels, dtype=torch.bool)]),
+        class_E=torch.cat([found.class_E, log_p_EC.argmax(dim=1)]),
+        margin_E=torch.cat([found.margin_E, margins(log_p_EC, noise.labels)]),
+    )
 
 
 def unseen_margins(
-    model: VIB, problem: Problem, teacher: Teacher, margin_FE: Tensor, class_E: Tensor
+    model: VIB,
+    erased: Samples,
+    references: Samples,
+    teacher: Teacher,
+    margin_FE: Tensor,
+    class_E: Tensor,
 ) -> Tensor:
     """The margin for its label y_e, [E], that `model` gives an unseen sample like e.
 
     Among references of the class that e passes for, scored for y_e: the quantile of the
     model's margins at the rank that e's margins have among the teacher's honest ones.
     """
-    labels_E = problem.erased.labels
-    logits_RC = model.logits(problem.references.images)
+    labels_E = erased.labels
+    logits_RC = model.logits(references.images)
     classes = logits_RC.shape[1]
     pair_E = class_E * classes + labels_E
     score_FE = torch.empty_like(margin_FE)
@@ -85,7 +115,7 @@ def unseen_margins(
         c, y = divmod(pair, classes)
         honest = pool(teacher.honest_log_p_RC, teacher.reference_labels_R, c, y)
         score_FE[:, mine] = normal_scores(honest, margin_FE[:, mine])
-        own.append((mine, pool(logits_RC, problem.references.labels, c, y)))
+        own.append((mine, pool(logits_RC, references.labels, c, y)))
     u_E = ranks(score_FE)
     margin_E = torch.empty_like(u_E)
     for mine, margins_P in own:

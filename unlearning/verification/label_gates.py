@@ -116,8 +116,10 @@ def canary_gate(
 
     scores_K: a score of each canary, trained on or not; coins_K: boolean, it was. The half
     with the highest scores is guessed "trained on". Fails when the guesses are better than
-    chance; epsilon is the privacy parameter whose guesser they would need (Steinke, Nasr,
-    Jagielski 2023, "Privacy auditing with one training run", with no abstention).
+    chance, and when they are worse: then the half with the lowest scores gives the coins away
+    (over-forgetting). The test is two-sided and binomial; epsilon is the privacy parameter whose
+    guesser they would need (Steinke, Nasr, Jagielski 2023, "Privacy auditing with one training
+    run", with no abstention).
 
     before_K: the scores by the model before. Where that did not give the coins away either,
     it had not learnt them, and their being unguessable shows nothing: INCONCLUSIVE.
@@ -127,7 +129,9 @@ def canary_gate(
         raise ValueError(f"a canary group of {n} cannot be guessed: it needs at least 2")
     right, p_value = _guessed(scores_K, coins_K)
     low, high = clopper_pearson(right, n, 0.90)
-    detail = {"epsilon_lower_bound": math.log(low / (1.0 - low)) if 0.5 < low < 1.0 else 0.0}
+    best = max(low, 1.0 - high)
+    detail = {"epsilon_lower_bound": math.log(best / (1.0 - best)) if 0.5 < best < 1.0 else 0.0}
+    chance = _by_chance(n, limits.level)
     verdict: Verdict = "FAIL" if p_value <= limits.level else "PASS"
     if before_K is not None:
         right_before, p_before = _guessed(before_K, coins_K)
@@ -141,8 +145,8 @@ def canary_gate(
         right / n,
         low,
         high,
-        0.0,
-        0.5,
+        1.0 - chance,
+        chance,
         n,
         verdict,
         p_value=p_value,
@@ -154,12 +158,22 @@ def canary_gate(
 
 
 def _guessed(scores_K: Float, coins_K: Bool) -> tuple[int, float]:  # noqa: N803
-    """Coins guessed right, and the chance of so many by guessing at random."""
+    """Coins guessed right, and the two-sided chance of so many or so few by tossing others."""
     n = len(scores_K)
     guess = np.zeros(n, dtype=bool)
     guess[np.argsort(-scores_K, kind="stable")[: n // 2]] = True
     right = int((guess == coins_K).sum())
-    return right, float(stats.binom.sf(right - 1, n, 0.5))
+    return right, _two_sided(right, n)
+
+
+def _two_sided(right: int, n: int) -> float:
+    """p of the exact binomial test of 1/2: twice the smaller tail."""
+    return min(1.0, 2.0 * float(stats.binom.sf(max(right, n - right) - 1, n, 0.5)))
+
+
+def _by_chance(n: int, level: float) -> float:
+    """The greatest share of right guesses that is not yet told from chance at `level`."""
+    return max(right for right in range(n // 2, n + 1) if _two_sided(right, n) > level) / n
 
 
 def no_canaries_left() -> Gate:
@@ -187,5 +201,5 @@ def _canary_power(n: int, level: float) -> float:
     """
     heads = np.arange(n + 1)
     right = n - np.abs(heads - n // 2)
-    caught = stats.binom.sf(right - 1, n, 0.5) <= level
+    caught = np.array([_two_sided(int(each), n) <= level for each in right])
     return float(stats.binom.pmf(heads, n, 0.5)[caught].sum())

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -117,7 +118,7 @@ def test_wrong_labels_are_recognised_and_their_depth_is_undone(scene: Scene) -> 
 def fixed_targets(class_E: Tensor, flagged: bool = False, pattern: bool = False) -> Targets:
     n = len(class_E)
     all_E = torch.full((n,), flagged)
-    return Targets(torch.eye(10)[class_E], all_E, class_E, torch.zeros(n), 0.5, pattern)
+    return Targets(torch.eye(10)[class_E], all_E, class_E, torch.zeros(n), n, 0.5, flagged, pattern)
 
 
 def test_each_kind_of_request_has_its_own_recipe() -> None:
@@ -285,3 +286,23 @@ def test_frozen_values() -> None:
         for h in history
     ]
     torch.testing.assert_close(torch.tensor(found), torch.tensor(FROZEN), rtol=0.01, atol=1e-4)
+
+
+def test_noise_says_nothing_of_the_other_erased_samples(scene: Scene) -> None:
+    """Canaries come along: they are forgotten, and the rest is treated as it is without them."""
+    rng = np.random.default_rng(0)
+    few = scene.remaining[:8]
+    images = (rng.random((20, *few.shape)) < 0.2).astype(np.uint8) * 255
+    noise = Samples.from_numpy(images, rng.integers(0, 10, 20))
+    alone = replace(scene.problem, erased=few)
+    together = replace(alone, erased=Samples.concat(few, noise), noise=20)
+    model, teacher = scene.model, scene.teacher
+    plain, mixed = (make_targets(model, each, teacher) for each in (alone, together))
+    assert (mixed.judged, mixed.contradicted) == (8, plain.contradicted)
+    assert torch.equal(mixed.t_EC[:8], plain.t_EC)
+    assert bool(mixed.flagged_E[8:].all())
+    assert torch.equal(mixed.t_EC[8:].sum(dim=1).round(decimals=4), torch.ones(20))
+    assert len(together.judged) == 8
+    for wrong in (-1, 28):
+        with pytest.raises(ValueError, match="noise is"):
+            unlearn(model, replace(together, noise=wrong))

@@ -103,12 +103,23 @@ def test_g4_canaries_that_are_remembered_are_guessed() -> None:
     assert canary_gate(np.zeros(4), coins[:4], LIMITS).power == 0.0
 
 
-def test_g4_canaries_that_are_avoided_are_no_better_than_chance() -> None:
-    """Lower scores for the trained ones are guessed wrong: reported, not failed, at k = n/2."""
+def test_g4_canaries_that_are_avoided_give_themselves_away_too() -> None:
     coins = np.arange(20) < 10
     gate = canary_gate(-5.0 * coins, coins, LIMITS)
-    assert gate.statistic == 0.0
-    assert gate.detail["epsilon_lower_bound"] == 0.0
+    assert (gate.statistic, gate.verdict) == (0.0, "FAIL")
+    assert gate.detail["epsilon_lower_bound"] > 0.5
+
+
+def test_g4_canary_bounds_are_where_the_two_sided_test_turns() -> None:
+    coins = np.arange(32) < 16
+    for wrong in range(17):  # so many of each kind are ranked among the other's half
+        scores = coins.astype(float)
+        scores[:wrong] = 0.0
+        scores[16 : 16 + wrong] = 1.0
+        gate = canary_gate(scores, coins, LIMITS)
+        assert gate.p_value == pytest.approx(stats.binomtest(32 - 2 * wrong, 32).pvalue)
+        within = gate.least <= gate.statistic <= gate.most
+        assert gate.verdict == ("PASS" if within else "FAIL")
 
 
 def test_g4_canaries_that_were_never_learnt_show_nothing() -> None:
