@@ -1,0 +1,1 @@
+"""Pages for people, rendered on the server: no JavaScript, one strict policy."""
