@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from core.db import Transaction
@@ -104,9 +106,10 @@ def verify_chain(session: Session) -> ChainReport:
     events that are appended meanwhile would look like missing ones.
     """
     previous, count = GENESIS, 0
-    rows = session.scalars(select(AuditEvent).order_by(AuditEvent.seq)).yield_per(1000)
-    for row in rows:
+    for row in _rows(session):
         count += 1
+        if row is None:
+            return ChainReport(count, previous, count, f"event {count} was changed: it is garbled")
         if row.seq != count:
             return ChainReport(count, previous, count, f"event {count} is missing")
         if row.previous != previous:
@@ -119,6 +122,30 @@ def verify_chain(session: Session) -> ChainReport:
     if (head.seq, head.hash) != (count, previous) if head else count != 0:
         return ChainReport(count, previous, count + 1, f"events after {count} are missing")
     return ChainReport(count, previous)
+
+
+def _rows(session: Session) -> Iterator[AuditEvent | None]:
+    """Every event in order, many at a time; None for one whose columns cannot be read."""
+    query, last = select(AuditEvent).order_by(AuditEvent.seq), 0
+    try:
+        for row in session.scalars(query).yield_per(1000):
+            last = row.seq
+            yield row
+    except (ValueError, DBAPIError) as error:
+        _reraise_unless_garbled(error)
+    else:
+        return
+    try:  # again, one by one, to find out which it is
+        yield from session.scalars(query.where(AuditEvent.seq > last)).yield_per(1)
+    except (ValueError, DBAPIError) as error:
+        _reraise_unless_garbled(error)
+        yield None
+
+
+def _reraise_unless_garbled(error: ValueError | DBAPIError) -> None:
+    """A value that is no JSON, no time or no text was changed; a database that fails was not."""
+    if isinstance(error, DBAPIError) and "decode" not in str(error.orig):
+        raise error
 
 
 def head_of(session: Session) -> tuple[int, str]:
