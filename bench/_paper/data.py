@@ -18,7 +18,7 @@ from unlearning import PRESETS, Preset, Samples, TeacherConfig, digits, mnist
 
 DATASETS = ("digits", "mnist", "cifar10")
 _HELD_BACK = 0.05  # of the training split, for each of R and H
-_QUICK_CIFAR = (1000, 300, 300, 500)  # D, R, H, T: half an hour on one core
+_QUICK_CIFAR = (2500, 500, 1000)  # D, each of R and H, T: half an hour of one core
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +63,11 @@ def load(name: str, directory: Path, seed: int, quick: bool = False) -> Data:
     order = torch.randperm(len(everything), generator=generator)
     held = round(_HELD_BACK * len(everything))
     if name == "cifar10" and quick:
-        size, held, _, tested = _QUICK_CIFAR
+        size, held, tested = _QUICK_CIFAR
         order, test = order[: size + 2 * held], test[:tested]
-        short = replace(preset.training, epochs=4)
-        preset = replace(preset, training=short, teacher=TeacherConfig(2, short))
+        short = replace(preset.training, epochs=8, batch=50, lr=1e-3)
+        judge = replace(short, epochs=15)
+        preset = replace(preset, training=short, teacher=TeacherConfig(3, judge))
     return Data(
         name,
         everything[order[2 * held :]],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench._paper.data import Data, load
 from bench._paper.scenes import Kind, Scene, make_scene
@@ -13,7 +15,7 @@ from bench._paper.scenes import Kind, Scene, make_scene
 @dataclass(frozen=True)
 class Options:
     """experiment, dataset, directory, seeds, quick, cache: as asked for. figures: the folder
-    for PNGs. say: prints a line of progress.
+    for PNGs. say: prints a line of progress. rows: a file that each row measured is added to.
     """
 
     experiment: str
@@ -25,6 +27,13 @@ class Options:
     cache: Path | None
     figures: Path
     say: Callable[[str], None]
+    rows: Path | None = None
+
+    def keep(self, row: dict[str, Any]) -> None:
+        """Add a row, as a line of JSON, to what a run that is cut short leaves."""
+        if self.rows is not None:
+            with self.rows.open("a") as file:
+                file.write(json.dumps(row) + "\n")
 
     def data(self, seed: int) -> Data:
         return load(self.dataset, self.directory, seed, self.quick)

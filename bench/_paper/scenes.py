@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from unlearning import (
     TrainingConfig,
     Trigger,
     export_arrays,
+    lean,
     load_arrays,
     references_digest,
     train,
@@ -89,8 +90,7 @@ class Scene:
     @cached_property
     def retrained_lean(self) -> Made:
         """Exact retraining on a short schedule: about the fewest seconds that come near."""
-        lean = replace(self.data.preset.training, epochs=4, batch=256, lr=3e-3, min_steps=200)
-        return self.trained(self.remaining, self.seed + 1000, lean)
+        return self.trained(self.remaining, self.seed + 1000, lean(self.data.preset.training))
 
     @cached_property
     def teacher(self) -> tuple[Teacher, float]:

@@ -70,7 +70,7 @@ def test_retraining_is_training_on_what_remains(tiny: Scene) -> None:
 
 def test_a_lean_schedule_takes_a_fifth_of_the_epochs() -> None:
     config = TrainingConfig(epochs=20, batch=100, lr=1e-3, beta=1e-4, augment="shift")
-    assert lean(config) == TrainingConfig(4, 256, 3e-3, 1e-4, "shift")
+    assert lean(config) == TrainingConfig(4, 256, 3e-3, 1e-4, "shift", min_steps=200)
     assert lean(TrainingConfig(epochs=1, batch=8, lr=1.0, beta=0.0)).epochs == 1
 
 
