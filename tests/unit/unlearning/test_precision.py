@@ -18,7 +18,7 @@ from unlearning import (
     train,
     unlearn,
 )
-from unlearning._precision import forward, resolve
+from unlearning._precision import Precision, forward, resolve
 
 CONFIG = TrainingConfig(epochs=1, batch=8, lr=1e-3, beta=1e-4)
 
@@ -73,20 +73,17 @@ def test_outputs_are_float32_and_close() -> None:
 
 
 def test_bfloat16_ships_float32_and_repeats() -> None:
-    samples = large_samples(6)
-    problem = Problem(samples[:3], samples[3:], tiny_samples(0))
-    runs = []
-    for _ in range(2):
-        model = train(large_architecture(), samples, CONFIG, precision="bfloat16")
-        outcome = unlearn(
-            model, problem, strategy="rfu_ss_paper", config={"steps": 1}, precision="bfloat16"
+    samples = large_samples(5)
+    problem = Problem(samples[:2], samples[2:], tiny_samples(0))
+    trained = [train(large_architecture(), samples, CONFIG, precision="bfloat16") for _ in range(2)]
+    given: list[Precision] = ["bfloat16", "bfloat16", "float32"]
+    half, again, plain = (
+        export_arrays(
+            unlearn(m, problem, strategy="rfu", config={"steps": 1}, precision=width).model
         )
-        runs.append(export_arrays(outcome.model))
-    assert all(np.array_equal(a, runs[1][name]) for name, a in runs[0].items())
-    assert {a.dtype.name for a in runs[0].values()} == {"float32", "int64"}
-    plain = unlearn(
-        model, problem, strategy="rfu_ss_paper", config={"steps": 1}, precision="float32"
+        for m, width in zip([*trained, trained[0]], given, strict=True)
     )
-    assert not np.array_equal(
-        export_arrays(plain.model)["representer.conv1.weight"], runs[0]["representer.conv1.weight"]
-    )
+    assert all(np.array_equal(a, again[name]) for name, a in half.items())
+    assert {a.dtype.name for a in half.values()} == {"float32", "int64"}
+    name = "representer.conv1.weight"
+    assert not np.array_equal(plain[name], half[name])

@@ -53,8 +53,8 @@ def test_the_trigger_is_undone_and_the_rest_remembered(scene: Scene) -> None:
 
 
 def test_each_rung_forgets(scene: Scene) -> None:
-    for rung in (1, 2):
-        outcome = unlearn(scene.model, scene.problem, rung=rung)
+    for rung, steps in ((1, None), (2, 600)):  # its own 1,800 forget no more of so little
+        outcome = unlearn(scene.model, scene.problem, config={"steps": steps}, rung=rung)
         assert outcome.rung == rung
         # One of 43 samples is 0.023.
         assert trigger_rates(outcome.model, scene.held_out, TRIGGER).success <= 0.03
