@@ -243,11 +243,22 @@ def utility(before: Seen, after: Seen, drift: float) -> dict[str, tuple[float, A
     }
 
 
-def worst_class(before: Seen, after: Seen) -> tuple[int, float]:
+def worst_class(before: Seen, after: Seen) -> tuple[int, float, float, float]:
+    """G5: the class, what it lost, and its interval: resamples of each class, the spread of the
+    classes added in quadrature."""
+    rng = np.random.default_rng(8)
     lost = before.right.astype(float) - after.right
-    by_class = {c: lost[before.labels == c].mean() for c in sorted(set(before.labels.tolist()))}
-    worst = max(by_class, key=lambda c: by_class[c])
-    return worst, by_class[worst]
+    mine = {c: lost[before.labels == c] for c in sorted(set(before.labels.tolist()))}
+    means = np.array([x.mean() for x in mine.values()])
+    drawn = [rng.choice(x, (4000, len(x))).mean(axis=1) for x in mine.values()]
+    tau2 = (1.4826 * np.median(abs(means - np.median(means)))) ** 2
+    tau2 = max(0.0, tau2 - np.median([d.var() for d in drawn]))
+    level, i = 0.05 / len(mine), int(means.argmax())
+    wider = stats.norm.isf(level) ** 2 * tau2
+    low, high = np.quantile(drawn[i], [level, 1 - level])
+    low = means[i] - math.sqrt((means[i] - low) ** 2 + wider)
+    high = means[i] + math.sqrt((high - means[i]) ** 2 + wider)
+    return list(mine)[i], means[i], low, high
 
 
 def neighbours(erased: Seen, was: Seen, now: Seen) -> dict[str, Any]:
