@@ -6,8 +6,9 @@ Self-Sharing", IEEE TIFS 2024, doi 10.1109/TIFS.2023.3331239: Table II and Figs.
 
 digits need no file and a minute. MNIST takes two minutes a seed on a CPU. CIFAR-10 takes a GPU:
 on a CPU days, or with --quick (2,500 images, eight epochs, the default method alone) half an hour
-of one core, which shows that it runs: such models hardly learn. --quick elsewhere means fewer points and one seed. --rows keeps what was measured
-when a run is cut short, --cache the models, with which it goes on.
+of one core, which shows that it runs: such models hardly learn. --quick elsewhere means fewer
+points and one seed. --rows keeps what was measured when a run is cut short, --cache the models,
+with which it goes on.
 """
 
 from __future__ import annotations
