@@ -14,7 +14,10 @@ from unlearning.verification.thresholds import Thresholds
 from unlearning.verification.utility_gates import utility_gates
 
 TRADED = (-13, 1, -16, -18, 17, -7, 23, -10, 50, -33)
-"""Thousandths that ten classes lost when a model of MNIST was retrained, which gained 0.07 points in all."""
+"""Thousandths that ten classes lost when a model of MNIST was retrained.
+
+In all it gained 0.07 points.
+"""
 
 
 def _lost(thousandths: tuple[int, ...]) -> tuple[Scores, Scores]:
