@@ -28,6 +28,9 @@ from core.settings import Settings, made_once
 STATEMENT = "No evidence of remembering under these tests, at this power."
 """What a passed verification may claim, and no more."""
 
+UNTESTED = "The samples were destroyed. No model had to forget them, and no test was run."
+"""Where nothing had been trained on what was erased, or nothing is served."""
+
 
 class Signer:
     """Signs certificates with the service's Ed25519 key."""
@@ -176,7 +179,7 @@ def issue(
         "outcome": request.outcome,
         "sample_count": request.sample_count,
         "models": jobs,
-        "statement": STATEMENT if any(jobs.values()) else "Nothing was found to erase.",
+        "statement": _statement(jobs),
         "audit": {"seq": seq, "head": head},
         "issued_by": {"software": "lethe", "version": version("lethe")},
     }
@@ -184,3 +187,11 @@ def issue(
         Certificate(request_id=request.id, document=signer.sign(document), created_at=tx.now)
     )
     tx.record("certificate", request.id, "issued", outcome=request.outcome)
+
+
+def _statement(jobs: Mapping[str, dict[str, Any] | None]) -> str:
+    """What may be claimed: of no test that was not run."""
+    done = [job for job in jobs.values() if job]
+    if any((job.get("verification") or {}).get("gates") for job in done):
+        return STATEMENT
+    return UNTESTED if done else "Nothing was found to erase."

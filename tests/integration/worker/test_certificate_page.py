@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from core import registry, requests
+from core.certificates import STATEMENT, UNTESTED
 from core.intake import NewRequest, submit
 from service.pages.certificate import render
 from tests.integration.conftest import Erase
@@ -61,6 +62,8 @@ def test_a_job_that_had_nothing_to_unlearn_says_why(engine: Engine, erase: Erase
     tasks.work(engine, "by hand")
     page, _ = page_of(engine, submitted.request.id)
     assert "None of the samples was trained on." in page.words
+    assert UNTESTED in page.words
+    assert STATEMENT not in page.words
     assert "The request named samples, not a person." in page.words
     assert "Samples deleted 1" in page.words
     assert page.rows == []
