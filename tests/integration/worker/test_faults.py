@@ -226,7 +226,7 @@ def test_a_request_that_comes_while_another_job_runs_taints_its_result(
 
     def another(_: Context) -> None:
         if not late:
-            wanted = NewRequest("digits", "subject-7")
+            wanted = NewRequest("digits", "subject-20")
             late.append(submit(engine.backend, wanted, key_id=None).request.id)
 
     _at_step(monkeypatch, "verifying", another)
