@@ -45,7 +45,7 @@ def waiting(app: FastAPI) -> int:
 
 
 def until(check: Any) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not check():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
