@@ -181,7 +181,8 @@ def test_a_reader_that_leaves_the_events_is_forgotten(
     headers = {"Authorization": api.headers["Authorization"]}
     url = f"{api_server}/jobs/{held.job_id}/events"
     with httpx.stream("GET", url, headers=headers, timeout=10) as answer:
-        next(events(answer.iter_lines()))
+        lines = answer.iter_lines()  # kept: the connection closes with the last of its readers
+        next(events(lines))
         until(lambda: waiting(api_server_app) == 1)
     until(lambda: waiting(api_server_app) == 0)
 
