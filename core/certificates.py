@@ -22,6 +22,7 @@ from core import audit
 from core.audit import canonical
 from core.db import Transaction
 from core.errors import Invalid, SettingsError
+from core.points import reached
 from core.records import Certificate, ErasureRequest
 from core.settings import Settings, made_once
 
@@ -183,9 +184,11 @@ def issue(
         "audit": {"seq": seq, "head": head},
         "issued_by": {"software": "lethe", "version": version("lethe")},
     }
+    reached("sign:before")
     tx.session.add(
         Certificate(request_id=request.id, document=signer.sign(document), created_at=tx.now)
     )
+    reached("sign:after")
     tx.record("certificate", request.id, "issued", outcome=request.outcome)
 
 

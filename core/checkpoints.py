@@ -27,6 +27,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from core.errors import Invalid, LetheError, NotFound, Unavailable
+from core.points import reached
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -203,9 +204,11 @@ class CheckpointStore:
             return
         self._local.mkdir(parents=True, exist_ok=True)
         temporary = self._local / f"{secrets.token_hex(8)}{_TEMPORARY}"
+        reached("checkpoint:before-write")
         try:
             _write(temporary, data)
             _rename(temporary, Path(path))
+            reached("checkpoint:after-rename")
             _sync_directory(self._local)
         finally:
             temporary.unlink(missing_ok=True)
@@ -262,7 +265,9 @@ def _write(path: Path, data: bytes) -> None:
     with path.open("xb") as file:
         file.write(data)
         file.flush()
+        reached("checkpoint:after-write")
         os.fsync(file.fileno())
+    reached("checkpoint:after-fsync")
 
 
 def _rename(temporary: Path, path: Path) -> None:

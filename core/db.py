@@ -28,6 +28,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
 from core.errors import Invalid
+from core.points import reached
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,7 @@ class Database:
             session.flush()
             self._chain(tx)
         for job_id in tx.wakes:
+            reached("wake:before")
             self.wake(job_id)
 
     @contextmanager

@@ -17,6 +17,7 @@ from core.backend import Backend
 from core.db import Transaction
 from core.errors import Conflict, Invalid
 from core.ids import new_id
+from core.points import reached
 from core.records import (
     Dataset,
     ErasureRequest,
@@ -88,7 +89,9 @@ def submit(
     keys = _keys_of(backend, new)
     try:
         with backend.db.transaction() as tx:
-            return _submit(tx, backend, new, keys, key_id, repeat)
+            submitted = _submit(tx, backend, new, keys, key_id, repeat)
+            reached("intake:before-commit")
+            return submitted
     except IntegrityError:
         if repeat is None:
             raise

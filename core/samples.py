@@ -38,6 +38,7 @@ from core._lance import (
 )
 from core._sample_batch import LIGHT, SPLIT_CODE, SPLITS, Found, Int64, SampleBatch, Split, pick
 from core._sample_purge import Purge, remove_versions, rewrite_fragments
+from core.points import reached
 
 __all__ = [
     "SPLITS",
@@ -187,7 +188,10 @@ class SampleStore(LanceStore):
         rewritten: set[int] = set()
         with self._writing(dataset):
             self._retry(dataset, lambda ds: rewrite_fragments(ds, rewritten))
-        return self._clean(dataset, wait_seconds, exclusive, len(rewritten))
+        reached("purge:after-compaction")
+        purge = self._clean(dataset, wait_seconds, exclusive, len(rewritten))
+        reached("purge:after-cleanup")
+        return purge
 
     def _clean(
         self, dataset: str, wait_seconds: float, exclusive: bool = False, rewritten: int = 0

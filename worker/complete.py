@@ -10,6 +10,7 @@ from core import canaries, certificates, drift, holding, jobs, registry, request
 from core.audit import timestamp
 from core.db import Transaction
 from core.enlist import enlist_retraining
+from core.points import reached
 from core.records import Dataset, ErasureRequest, Job, JobRequest, Model, RequestSample, Version
 from core.transitions import move
 from worker.context import Context
@@ -45,6 +46,7 @@ def complete(
         ids = jobs.request_ids(tx.session, job.id)
         for request_id in sorted(ids):
             _complete_request(tx, context, requests.locked(tx, request_id))
+    reached("complete:after-commit")
 
 
 def _ask_for_retraining(tx: Transaction, model: Model) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import delete, select, update
 from core import datasets, holding, jobs, registry, replicas, requests
 from core.audit import timestamp
 from core.errors import Unavailable
+from core.points import reached
 from core.records import ErasureRequest, Model, Subject, Teacher, Version
 from core.samples import SPLIT_CODE
 from core.transitions import move
@@ -29,6 +30,7 @@ def destroy(context: Context) -> str:
     """Destroy samples, bytes and tainted checkpoints, complete the requests, sign."""
     context.report("destroying", 0.94, now=True)
     _wait_for_replicas(context)
+    reached("destroy:after-swap")
     deletable = _deletable(context)
     planted = _destroy_canaries(context)
     samples = _destroy_samples(context, deletable) if deletable else None
@@ -101,7 +103,9 @@ def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[
         ids = [identities.sample(dataset.name, sample_id) for sample_id in batch.sample_ids]
         datasets.deny(tx, "sample", ids)
         datasets.deny(tx, "image", [identities.image(image.tobytes()) for image in batch.images])
+    reached("delete:before")
     backend.samples.delete(name, keys.tolist())
+    reached("delete:after")
     purge = backend.samples.purge(name)
     if (batch.splits == SPLIT_CODE["reference"]).any():
         _destroy_teachers(context, min(request.received_at for request in deletable))
@@ -131,6 +135,7 @@ def _destroy_teachers(context: Context, received_at: datetime) -> None:
         stale = session.scalars(query).all()
     for teacher in stale:  # the file first: a row without one is mended, not the reverse
         backend.checkpoints.destroy(teacher.digest)
+        reached("teacher:after-file")
     with backend.db.transaction() as tx:
         holding.check(tx, context.held)
         for teacher in tx.session.scalars(query).all():
@@ -163,12 +168,15 @@ def _destroy_versions(context: Context) -> list[dict[str, Any]]:
         doomed = registry.doomed(session, context.model.id, ids)
         in_use = registry.digests_in_use(session, besides=[v.id for v in doomed])
     for version in doomed:
+        reached("version:before-file")
         if version.digest not in in_use:
             backend.checkpoints.destroy(version.digest)
+        reached("version:after-file")
         with backend.db.transaction() as tx:
             holding.check(tx, context.held)
             row = tx.session.get_one(Version, version.id)
             move(tx, row, "destroyed", reason="it remembered what was erased", destroyed_at=tx.now)
+        reached("version:after-commit")
     with backend.db.reading() as session:
         gone = session.scalars(
             select(Version).where(

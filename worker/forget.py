@@ -11,6 +11,7 @@ from sqlalchemy import delete
 from core import canaries, holding, registry
 from core.errors import Conflict
 from core.jobs import request_ids
+from core.points import reached
 from core.records import Taint, Version
 from core.samples import SPLIT_CODE
 from unlearning import (
@@ -111,6 +112,8 @@ def forget(context: Context) -> str:
             candidate=candidate,
             result_version_id=version.id,
         )
+        reached("candidate:before-commit")
+    reached("candidate:after-commit")
     context.job = job
     return "verifying"
 
@@ -170,6 +173,7 @@ def _unlearn(context: Context, strategy: str) -> Forgotten:
         context.report("teaching", 0.05 + 0.15 * done, step=progress.step)
 
     def on_step(step: StepReport) -> None:
+        reached("unlearn:step")
         total = max(step.total_steps, 1)
         context.report(
             "unlearning",
@@ -228,6 +232,7 @@ def retrain(context: Context, phase: str, start: float, end: float) -> Forgotten
 
     def on_progress(progress: TrainProgress) -> None:
         nonlocal steps
+        reached("retrain:step")
         steps = progress.step
         done = progress.step / progress.total_steps
         context.report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core import holding, registry
+from core.points import reached
 from core.records import Version
 from worker.context import Context
 
@@ -22,4 +23,6 @@ def publish(context: Context) -> str:
         holding.check(tx, context.held)
         registry.publish(tx, tx.session.get_one(Version, candidate["version_id"]))
         context.job = holding.advance(tx, context.held, "destroying", published_at=tx.now)
+        reached("publish:before-commit")
+    reached("publish:after-commit")
     return "destroying"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from core import holding
+from core.points import reached
 from worker import erase
 from worker.engine import Engine
 
@@ -22,6 +23,7 @@ def work(engine: Engine, woken_for: str) -> str | None:
     if held is None:
         log.debug("woken for %s, but nothing can be claimed", woken_for)
         return None
+    reached("claim:after-commit")
     log.info("job %s claimed in state %s", held.job_id, held.state)
     state = erase.run(engine, held)
     log.info("job %s is %s", held.job_id, state or "another worker's now")

@@ -10,6 +10,7 @@ from typing import Any
 from core import drift, holding, registry
 from core.certificates import STATEMENT
 from core.db import Transaction, database_now
+from core.points import reached
 from core.records import Job, Version
 from core.transitions import move
 from unlearning.verification.gate import Gate
@@ -110,6 +111,8 @@ def _advance(context: Context, to: str, verification: dict[str, Any]) -> str:
     with context.engine.backend.db.transaction() as tx:
         context.job = holding.advance(tx, context.held, to, verification=verification)
         _note_figures(tx, context.job, verification)
+        reached("verify:before-commit")
+    reached("verify:after-commit")
     return to
 
 

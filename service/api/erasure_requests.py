@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from core import audit, facts, intake, requests
 from core.db import Transaction, database_now
 from core.intake import NewRequest, Repeat
+from core.points import reached
 from core.records import ErasureRequest
 from service.deps import BackendDep, CanErase, CanRead, CanReview, CanWithdraw, Reader, Tx
 from service.openapi import problems
@@ -69,6 +70,7 @@ def post(
         digest = backend.identities.body(audit.canonical(body.model_dump()))
         repeat = Repeat(idempotency_key, digest, render)
     done = intake.submit(backend, new, key_id=caller.key_id, repeat=repeat)
+    reached("intake:before-answer")
     headers = {"Location": f"/erasure-requests/{done.request.id}"}
     if done.replayed is not None:
         headers["Idempotency-Replayed"] = "true"

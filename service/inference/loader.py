@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core import registry, replicas
 from core.backend import Backend
 from core.errors import LetheError, NotFound, Unavailable
+from core.points import reached
 from core.records import Dataset, Model, Version
 from unlearning import VIB, Architecture, load_arrays
 
@@ -215,13 +216,16 @@ class Loader:
         return Served(model.name, version.number, version.digest, vib, list(dataset.classes))
 
     def _swap(self, model: Model, version: Version, slot: _Slot, fresh: Served) -> None:
+        reached("swap:loaded")
         old = slot.served
         also = [served.digest for served in slot.draining] + ([old.digest] if old else [])
         assert self._replica is not None, "a replica announces itself before it loads"
         if not replicas.adopt(self._backend.db, self._replica, version, also):
             return  # a newer one is published, or the lease is gone: the next round sees it
+        reached("swap:announced")
         with self._lock:
             slot.served, slot.error = fresh, None
             if old is not None:
                 slot.draining.append(old)
+        reached("swap:done")
         log.info("serving version %d of %s", version.number, model.name)
