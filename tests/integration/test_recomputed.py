@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from core import registry, requests
 from core.certificates import verify as verify_certificate
@@ -202,9 +203,12 @@ def test_the_gates_of_a_triggered_request(triggered: Captured) -> None:
     assert teacher is not None
     n = len(e)
 
-    says = teacher.log_probabilities(evidence.held.images).numpy().mean(axis=0).argmax(axis=1)
-    hard = says != h.labels
-    clean = min(1.0, hard.mean()) * h.right[hard].mean() if hard.any() else 0.0
+    log_p = teacher.log_probabilities(evidence.held.images).numpy().mean(axis=0)
+    given = log_p[np.arange(len(h)), h.labels]
+    hard = np.exp(log_p.max(axis=1) - given) >= 20
+    x, m = hard.sum(), len(hard)
+    natural = stats.betabinom(n, x + 1, m - x + 1).ppf(0.99)
+    clean = natural / n * (h.right[hard].sum() + 1) / (x + 2)
     labels = triggered.gate("contradicted_labels")
     contradicted = again.rate(int(e.right.sum()), n, clean, rise, level)
 
@@ -212,18 +216,18 @@ def test_the_gates_of_a_triggered_request(triggered: Captured) -> None:
     ones = unseen[unseen.labels == 1]
     planted = ones.images.numpy().copy()
     planted[..., *PLANTED] = 255
-    given = [
+    answers = [
         _answers(triggered.model, Samples(torch.from_numpy(images), ones.labels)).logits.argmax(1)
         for images in (planted, ones.images.numpy())
     ]
-    hits, by_chance = int((given[0] == 2).sum()), float((given[1] == 2).mean())
+    hits, by_chance = int((answers[0] == 2).sum()), float((answers[1] == 2).mean())
     patch = triggered.gate("trigger")
     works = again.rate(hits, len(ones), by_chance, rise, level)
 
     for gate, expected in ((labels, contradicted), (patch, works)):
         _same(gate, expected)
         assert (gate["detectable"] is not None) == expected["can_be_found"]
-    assert patch["detail"]["undone"] == pytest.approx((given[0] == 1).mean())
+    assert patch["detail"]["undone"] == pytest.approx((answers[0] == 1).mean())
     assert patch["detail"]["clean_rate"] == pytest.approx(by_chance)
     assert labels["samples"] == n, "most are contradicted, so all of them are"
     _corrected([labels, patch], [contradicted, works], level)

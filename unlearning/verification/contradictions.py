@@ -4,10 +4,15 @@ They are not exchangeable with held-out samples: a model that never saw a trigge
 gives it its true label, not the erased one. Where there are more of them than held-out data
 has, they are left out of G1 to G3, in E and in H alike so that the comparison stays fair,
 and G4 judges them.
+
+A hard sample with the right label is contradicted as well, but seldom surely: the teacher sees
+another class, and the right one not far behind. Only what is surely contradicted is counted
+and judged, for a model that never saw them is right on most of the others.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,17 +23,29 @@ from unlearning.teacher import Teacher
 from unlearning.triggers import Trigger
 from unlearning.verification.scores import Bool, Int
 
+SURE = 20.0
+"""The teacher's label is this many times as likely as the sample's: "strong" evidence (Kass and
+Raftery, "Bayes factors", J. Am. Stat. Assoc. 1995, section 3.2)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Contradictions:
-    """erased_E, held_H: boolean, the teacher's ensemble gives another label. says_E, says_H:
-    the label that it gives. excess: there are more in E than H explains."""
+    """erased_E, held_H: boolean, the teacher's ensemble gives another label; sure_E, sure_H:
+    surely so. says_E, says_H: the label that it gives. explained: the most that H explains of
+    the sure ones in E. excess: there are more."""
 
     erased_E: Bool  # noqa: N815
     held_H: Bool  # noqa: N815
+    sure_E: Bool  # noqa: N815
+    sure_H: Bool  # noqa: N815
     says_E: Int  # noqa: N815
     says_H: Int  # noqa: N815
-    excess: bool
+    explained: int
+
+    @property
+    def excess(self) -> bool:
+        """Does E hold more that is surely contradicted than H explains?"""
+        return int(self.sure_E.sum()) > self.explained
 
     @property
     def ordinary_E(self) -> Bool:  # noqa: N802
@@ -46,24 +63,23 @@ def find_contradictions(
 ) -> Contradictions:
     """Ask a teacher that saw neither set. The excess is judged at 1 %, one-sided.
 
-    Samples that show a known trigger with its target's label count as contradicted whatever
-    a weak teacher says. Where more than half of E is, the rest hangs together with it: all of
-    E is, and G1 to G3 have nothing to compare.
+    Samples that show a known trigger with its target's label count as surely contradicted
+    whatever a weak teacher says. Where more than half of E is, the rest hangs together with it:
+    all of E is, and G1 to G3 have nothing to compare.
 
-    With x of m held-out samples contradicted, the count among n erased ones is beta-binomial,
-    Beta(x + 1, m - x + 1) (the posterior predictive under a uniform prior).
+    With x of m held-out samples surely contradicted, the count among n erased ones is
+    beta-binomial, Beta(x + 1, m - x + 1) (the posterior predictive under a uniform prior).
     """
-    says_e, says_h = (_says(teacher, samples) for samples in (erased, held))
-    wrong_e = says_e != erased.labels.cpu().numpy()
+    says_e, other_e, sure_e = _asked(teacher, erased)
+    says_h, other_h, sure_h = _asked(teacher, held)
     if trigger is not None:
-        wrong_e |= shows(trigger, erased)
-    wrong_h = says_h != held.labels.cpu().numpy()
-    x, m, n = int(wrong_h.sum()), len(wrong_h), len(wrong_e)
-    most = stats.betabinom.ppf(0.99, n, x + 1, m - x + 1)
-    excess = bool(wrong_e.sum() > most)
-    if excess and 2 * wrong_e.sum() > n:
-        wrong_e[:] = True
-    return Contradictions(wrong_e, wrong_h, says_e, says_h, excess)
+        planted = shows(trigger, erased)
+        other_e, sure_e = other_e | planted, sure_e | planted
+    x, m, n = int(sure_h.sum()), len(sure_h), len(sure_e)
+    explained = int(stats.betabinom.ppf(0.99, n, x + 1, m - x + 1)) if n else 0
+    if sure_e.sum() > max(explained, n // 2):
+        other_e, sure_e = np.ones_like(other_e), np.ones_like(sure_e)
+    return Contradictions(other_e, other_h, sure_e, sure_h, says_e, says_h, explained)
 
 
 def shows(trigger: Trigger, samples: Samples) -> Bool:
@@ -73,9 +89,14 @@ def shows(trigger: Trigger, samples: Samples) -> Bool:
     return shown
 
 
-def _says(teacher: Teacher, samples: Samples) -> Int:
+def _asked(teacher: Teacher, samples: Samples) -> tuple[Int, Bool, Bool]:
+    """The label that the ensemble gives (by its geometric mean), and whether it is another than
+    the sample's, and whether surely so, [N] each."""
     if len(samples) == 0:
-        return np.zeros(0, dtype=np.int64)
-    mean = teacher.log_probabilities(samples.images).mean(dim=0)
-    labels: Int = mean.argmax(dim=1).cpu().numpy()
-    return labels
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
+    mean = teacher.log_probabilities(samples.images).mean(dim=0).cpu()
+    best = mean.max(dim=1)
+    given = mean.gather(1, samples.labels.cpu()[:, None])[:, 0]
+    labels: Int = best.indices.numpy()
+    sure: Bool = (best.values - given >= math.log(SURE)).numpy()
+    return labels, labels != samples.labels.cpu().numpy(), sure

@@ -20,20 +20,19 @@ CLOPPER_PEARSON = "Clopper and Pearson, Biometrika 1934"
 def contradicted_gate(
     erased: Scores, held: Scores, found: Contradictions, limits: Thresholds
 ) -> Gate | None:
-    """Contradicted erased samples must not be given their old label more than clean ones are.
+    """Surely contradicted erased samples must not be given their old label more than clean ones.
 
-    The clean rate has two parts: the samples that held-out data explains (hard ones, with
-    labels that are right) are given their label as often as the contradicted held-out ones;
-    the excess as often as clean held-out samples of the class that the teacher sees. None
+    The clean rate: of those in E, as many as H explains at the most are hard ones, whose label
+    is right, and a model that never saw them gives it as often as to such held-out ones (with
+    Laplace's rule of succession, for there are few); the others are given theirs never. None
     where there is no excess.
     """
     if not found.excess:
         return None
-    mine = found.erased_E
+    mine, hard = found.sure_E, found.sure_H
     n = int(mine.sum())
-    natural = min(1.0, float(found.held_H.mean()) * len(mine) / n)
-    hard_rate = float(held.right[found.held_H].mean()) if found.held_H.any() else 0.0
-    clean = natural * hard_rate
+    hard_rate = (int(held.right[hard].sum()) + 1) / (int(hard.sum()) + 2)
+    clean = found.explained / n * hard_rate
     return _rate_gate(
         "contradicted_labels",
         "erased samples that are still given a label which their neighbours contradict",
@@ -41,7 +40,7 @@ def contradicted_gate(
         n,
         clean,
         limits,
-        {"contradicted_held_out": int(found.held_H.sum())},
+        {"contradicted_held_out": int(hard.sum())},
     )
 
 

@@ -17,6 +17,7 @@ from unlearning.verification.collateral_gates import (
     scope_gate,
 )
 from unlearning.verification.contradictions import Contradictions
+from unlearning.verification.gate import holm
 from unlearning.verification.label_gates import (
     canary_gate,
     clopper_pearson,
@@ -36,9 +37,9 @@ def _first_wrong(n: int, wrong: int) -> np.ndarray:
     return np.arange(n) < wrong
 
 
-def _found(wrong_e: np.ndarray, wrong_h: np.ndarray, excess: bool = True) -> Contradictions:
+def _found(wrong_e: np.ndarray, wrong_h: np.ndarray, explained: int = 0) -> Contradictions:
     none_e, none_h = (np.zeros(len(w), dtype=np.int64) for w in (wrong_e, wrong_h))
-    return Contradictions(wrong_e, wrong_h, none_e, none_h, excess)
+    return Contradictions(wrong_e, wrong_h, wrong_e, wrong_h, none_e, none_h, explained)
 
 
 @pytest.mark.parametrize(("given", "verdict"), [(0.0, "PASS"), (0.5, "FAIL"), (1.0, "FAIL")])
@@ -53,20 +54,30 @@ def test_g4_contradicted_labels(given: float, verdict: str) -> None:
 def test_g4_does_not_blame_hard_samples_whose_labels_are_right() -> None:
     """Without an excess there is nothing to judge; with one, hard samples raise the bound."""
     erased, held = scores(200, seed=1), scores(1000, seed=2)
-    few = _found(_first_wrong(200, 6), _first_wrong(1000, 30), excess=False)
+    few = _found(_first_wrong(200, 6), _first_wrong(1000, 30), explained=6)
     assert contradicted_gate(erased, held, few, LIMITS) is None
     assert few.ordinary_E.all()
     assert few.ordinary_H.all()
-    many = _found(_first_wrong(200, 60), _first_wrong(1000, 100))
+    many = _found(_first_wrong(200, 60), _first_wrong(1000, 100), explained=30)
     gate = contradicted_gate(erased, held, many, LIMITS)
     assert gate is not None
-    assert gate.most > LIMITS.trigger_rise
+    hard_rate = (held.right[:100].sum() + 1) / 102
+    assert gate.most == pytest.approx(30 / 60 * hard_rate + LIMITS.trigger_rise)
     assert many.ordinary_E.sum() == 140
     assert many.ordinary_H.sum() == 900
     none_hard = _found(_first_wrong(200, 60), _first_wrong(1000, 0))
     gate = contradicted_gate(erased, held, none_hard, LIMITS)
     assert gate is not None
     assert gate.most == pytest.approx(LIMITS.trigger_rise)
+
+
+def test_g4_does_not_fail_three_hard_samples_of_one_person() -> None:
+    """One more than H explains, each rightly given its label, is no evidence of remembering."""
+    erased, held = scores(10, right=1.0, seed=1), scores(1000, right=0.5, seed=2)
+    found = _found(_first_wrong(10, 3), _first_wrong(1000, 30), explained=2)
+    gate = contradicted_gate(erased, held, found, LIMITS)
+    assert gate is not None
+    assert holm([gate, *[dataclasses.replace(gate, p_value=0.5)] * 5])[0].verdict != "FAIL"
 
 
 @pytest.mark.parametrize(

@@ -282,3 +282,15 @@ def test_the_teacher_says_nothing_of_nothing(teacher: Teacher, ordinary: Scene) 
     found = find_contradictions(teacher, none, ordinary.evidence.held)
     assert len(found.says_E) == 0
     assert not found.excess
+
+
+def test_hard_samples_are_not_surely_contradicted(teacher: Teacher, ordinary: Scene) -> None:
+    """The teacher is wrong on them, but sees the right class not far behind."""
+    held = ordinary.evidence.held
+    missed = find_contradictions(teacher, held, held).erased_E
+    hard = held[torch.from_numpy(missed)]
+    found = find_contradictions(teacher, hard, held)
+    assert found.erased_E.all()
+    assert found.sure_E.mean() < 0.5
+    wrong = Samples(held.images, (held.labels + 3) % 10)
+    assert find_contradictions(teacher, wrong, held).sure_E.mean() > 0.9
