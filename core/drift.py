@@ -6,6 +6,7 @@ first training, opens a new one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,13 +29,30 @@ class Budget:
     def of(cls, policy: dict[str, Any]) -> Budget:
         """The budget in a model's policy; raises `Invalid` for an unknown or senseless limit."""
         given = policy.get("budget", {})
-        unknown = sorted(set(given) - set(asdict(cls())))
-        if unknown:
-            raise Invalid(f"unknown budget limit {unknown[0]!r}; use {', '.join(asdict(cls()))}")
-        for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-                raise Invalid(f"budget limit {name} must be a number above 0, got {value!r}")
+        for name, what in wrong(given):
+            raise Invalid(f"budget.{name}: {what}")
         return cls(**given)
+
+
+MOST = {"erased_share": 1.0, "jobs": 1_000_000, "accuracy_lost": 1.0, "days": 36_500.0}
+"""What each limit may be at the most."""
+
+
+def wrong(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with limits, as (name, what). Null is not: it stands for the default."""
+    found = []
+    for name, value in given.items():
+        if name not in MOST:
+            found.append((name, f"there is no such limit; use {', '.join(MOST)}"))
+        elif value is None:
+            continue
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            found.append((name, "must be a number"))
+        elif not 0 < value <= MOST[name]:
+            found.append((name, f"must be above 0 and at most {MOST[name]:g}"))
+        elif name == "jobs" and value != int(value):
+            found.append((name, "must be a whole number"))
+    return found
 
 
 Account = dict[str, Any]

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from core import policy as policies
 from core.db import Transaction
 from core.errors import Conflict, NotFound
 from core.ids import new_id
@@ -42,7 +43,8 @@ def create_model(
     training: dict[str, Any],
     policy: dict[str, Any] | None = None,
 ) -> Model:
-    """Register a model; raises `Conflict` when the name is taken, `Invalid` for a bad name."""
+    """Register a model; raises `Conflict` when the name is taken, `Invalid` for a bad name or
+    policy (see `core.policy`)."""
     check_name(name)
     taken = tx.session.scalars(select(Model.id).where(Model.name == name)).first()
     if taken is not None:
@@ -53,7 +55,7 @@ def create_model(
         dataset_id=dataset.id,
         architecture=architecture,
         training=training,
-        policy=policy or {"inconclusive": "publish"},
+        policy=policies.merged({}, policy or {}),
         created_at=tx.now,
     )
     tx.session.add(model)
