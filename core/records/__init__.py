@@ -3,7 +3,7 @@
 from core.records.data import CanaryGroup, Dataset, Denied, Subject
 from core.records.models import Model, Replica, Taint, Teacher, Version
 from core.records.requests import Certificate, ErasureRequest, Job, JobRequest, RequestSample
-from core.records.system import ApiKey, AuditEvent, AuditHead, Idempotency, Lease
+from core.records.system import ApiKey, AuditEvent, AuditHead, Idempotency, Lease, Worker
 
 __all__ = [
     "ApiKey",
@@ -25,4 +25,5 @@ __all__ = [
     "Taint",
     "Teacher",
     "Version",
+    "Worker",
 ]

@@ -38,8 +38,14 @@ class ErasureRequest(Base):
     outcome: Mapped[str | None] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(Text)
     key_id: Mapped[str | None] = mapped_column(String(40))
+    call_id: Mapped[str | None] = mapped_column(String(128))
+    """X-Request-ID of the call that posted it: the worker's log lines carry it on."""
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """The span of that call (W3C Trace Context), where traces are kept."""
     received_at: Mapped[datetime]
     due_at: Mapped[datetime]
+    warned: Mapped[str | None] = mapped_column(String(10))  # soon, overdue
+    """The last warning given about this due date."""
     completed_at: Mapped[datetime | None]
 
 
@@ -89,6 +95,8 @@ class Job(Base):
     error: Mapped[str | None] = mapped_column(Text)
     not_before: Mapped[datetime]
     due_at: Mapped[datetime]
+    approved_at: Mapped[datetime | None]
+    """When a reviewer let it go on although it erases much; see core.limits."""
     queued_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     published_at: Mapped[datetime | None]

@@ -1,4 +1,4 @@
-"""Keys, idempotency, leases and the audit chain."""
+"""Keys, idempotency, leases, workers and the audit chain."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ class Lease(Base):
     name: Mapped[str] = mapped_column(String(50), primary_key=True)
     owner: Mapped[str] = mapped_column(String(100))
     until: Mapped[datetime]
+
+
+class Worker(Base):
+    """A worker process that was alive when it last renewed its lease."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(100), primary_key=True)  # its name in leases
+    started_at: Mapped[datetime]
+    lease_until: Mapped[datetime]
 
 
 class AuditEvent(Base):

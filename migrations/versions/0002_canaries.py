@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.losing import refuse_if
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -34,4 +36,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    refuse_if("canary_groups", None, "the commitments to canaries")
     op.drop_table("canary_groups")
