@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.audit import canonical
@@ -155,6 +155,12 @@ def plant(tx: Transaction, dataset: Dataset, plan: Plan) -> list[CanaryGroup]:
     return groups
 
 
+_FREE = or_(
+    CanaryGroup.job_id.is_(None),
+    Job.state.in_(("cancelled", "failed")) & Job.published_at.is_(None),
+)
+
+
 def groups_of(session: Session, dataset_id: str) -> list[CanaryGroup]:
     """Every group of a data set, spent or not, in order."""
     query = select(CanaryGroup).where(CanaryGroup.dataset_id == dataset_id)
@@ -171,11 +177,10 @@ def reserve(tx: Transaction, job: Job, dataset_id: str) -> CanaryGroup | None:
     mine = of_job(tx.session, job.id)
     if mine is not None:
         return mine
-    ended = Job.state.in_(("cancelled", "failed")) & Job.published_at.is_(None)
     query = (
         select(CanaryGroup)
         .outerjoin(Job, Job.id == CanaryGroup.job_id)
-        .where(CanaryGroup.dataset_id == dataset_id, or_(CanaryGroup.job_id.is_(None), ended))
+        .where(CanaryGroup.dataset_id == dataset_id, _FREE)
         .order_by(CanaryGroup.number)
         .limit(1)
         .with_for_update(of=CanaryGroup, skip_locked=True)
@@ -204,13 +209,29 @@ def spent_before(session: Session, job: Job) -> list[CanaryGroup]:
     return list(session.scalars(query))
 
 
-def counts(session: Session, dataset_id: str) -> dict[str, int] | None:
-    """How many groups there are and how many no job has taken; None without any."""
-    query = select(func.count(), func.count(CanaryGroup.job_id)).where(
-        CanaryGroup.dataset_id == dataset_id
+@dataclass(frozen=True)
+class Counts:
+    """Of one data set: its groups, how many canaries each has, and the groups that are left for
+    jobs to come; every other is spent, or in the hands of a job."""
+
+    groups: int
+    size: int
+    left: int
+
+
+def counts(session: Session) -> dict[str, Counts]:
+    """For each data set that has canaries, by its id."""
+    query = (
+        select(
+            CanaryGroup.dataset_id,
+            func.count(),
+            func.max(CanaryGroup.size),
+            func.sum(case((_FREE, 1), else_=0)),
+        )
+        .outerjoin(Job, Job.id == CanaryGroup.job_id)
+        .group_by(CanaryGroup.dataset_id)
     )
-    groups, taken = session.execute(query).one()
-    return {"groups": groups, "left": groups - taken} if groups else None
+    return {each: Counts(*found) for each, *found in session.execute(query)}
 
 
 def broken_commitments(session: Session) -> list[str]:

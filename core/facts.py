@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import drift, registry, replicas
+from core import canaries, drift, registry, replicas
 from core.db import database_now
 from core.records import Dataset, ErasureRequest, Job, JobRequest, Model, Replica, Version
 
@@ -48,7 +48,8 @@ class Served:
 class ModelFacts:
     """A model, its data set, the version it should serve, and what live replicas do serve.
 
-    drift: what is left of the drift budget; None while the model serves nothing.
+    drift: what is left of the drift budget; None while the model serves nothing. canaries: of
+    its data set; None where none were planted.
     """
 
     model: Model
@@ -56,6 +57,7 @@ class ModelFacts:
     serving: Version | None
     replicas: list[Served]
     drift: drift.Standing | None
+    canaries: canaries.Counts | None
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def of_models(session: Session, models: Sequence[Model]) -> list[ModelFacts]:
     }
     query = select(Version).where(Version.model_id.in_(ids), Version.state == "serving")
     serving = {version.model_id: version for version in session.scalars(query)}
-    live, now = replicas.live(session), database_now(session)
+    live, now, planted = replicas.live(session), database_now(session), canaries.counts(session)
     return [
         ModelFacts(
             model,
@@ -118,6 +120,7 @@ def of_models(session: Session, models: Sequence[Model]) -> list[ModelFacts]:
             serving.get(model.id),
             _served(live, model.id),
             _standing(model, serving.get(model.id), now),
+            planted.get(model.dataset_id),
         )
         for model in models
     ]

@@ -86,6 +86,8 @@ class Model(Answer):
 
     name: str
     dataset: str | None = None
+    policy: dict[str, Any] = {}
+    policy_deviations: list[dict[str, Any]] = []
 
 
 class Prediction(Answer):

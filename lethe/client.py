@@ -219,6 +219,15 @@ class Client:
         """One model: what it serves, and where."""
         return Model.model_validate(self._transport.call("GET", f"/models/{name}").json())
 
+    def change_policy(self, name: str, **settings: Any) -> Model:
+        """Change a model's policy, from its next job on: inconclusive, relearning, thresholds,
+        budget. What is named is set, None resets it; in thresholds and budget as well.
+
+            lethe.change_policy("digits", inconclusive="review", thresholds={"auc_band": 0.05})
+        """
+        answer = self._transport.call("PATCH", f"/models/{name}/policy", json=settings)
+        return Model.model_validate(answer.json())
+
     def versions(self, name: str) -> list[Version]:
         """The versions of a model, newest first."""
         return [

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from core import facts, registry
+from core import canaries, facts, registry
+from core.datasets import datasets
 from core.db import Database
 from core.states import JOB, REQUEST
 
@@ -23,6 +24,7 @@ class _Counts(Collector):
         with self._db.reading() as session:
             requests, jobs = facts.counts(session)
             models = facts.of_models(session, registry.models(session))
+            planted, named = canaries.counts(session), datasets(session)
         for noun, counted, states in (
             ("erasure_requests", requests, REQUEST.moves),
             ("jobs", jobs, JOB.moves),
@@ -45,6 +47,15 @@ class _Counts(Collector):
                 for limit, share in found.drift.left.items():
                     left.add_metric([found.model.name, limit], share)
         yield left
+        groups = GaugeMetricFamily(
+            "lethe_canary_groups_left",
+            "Groups of canaries that jobs to come may spend; without one a job proves less.",
+            labels=["dataset"],
+        )
+        for dataset in named:
+            if dataset.id in planted:
+                groups.add_metric([dataset.name], planted[dataset.id].left)
+        yield groups
 
 
 class Metrics:

@@ -48,7 +48,7 @@ def _canaries_of(context: Context) -> tuple[Canaries | None, list[Canaries], boo
     """The job's canary group, those of earlier jobs, and whether there was none left for it."""
     with context.engine.backend.db.reading() as session:
         earlier = canaries.spent_before(session, context.job)
-        planted = canaries.counts(session, context.dataset.id) is not None
+        planted = context.dataset.id in canaries.counts(session)
     mine = context.canary_group
     drawn = _drawn(context, mine) if mine is not None else None
     return drawn, [_drawn(context, group) for group in earlier], planted and mine is None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lethe.console import AsJson, note, progress, show, table
+
+if TYPE_CHECKING:
+    from core.canaries import Counts
 
 app = typer.Typer(help="Training samples: import and list them.", no_args_is_help=True)
 
@@ -98,12 +101,13 @@ def list_(as_json: AsJson = False) -> None:
 
     Example: `lethe dataset list`
     """
+    from core import canaries
     from core.datasets import datasets
     from lethe.home import opened
 
     with opened() as backend:
         with backend.db.reading() as session:
-            found = datasets(session)
+            found, planted = datasets(session), canaries.counts(session)
         result: list[dict[str, Any]] = [
             {
                 "id": each.id,
@@ -112,10 +116,11 @@ def list_(as_json: AsJson = False) -> None:
                 "classes": each.classes,
                 "samples": backend.samples.count(each.id),
                 "planted": each.planted,
+                "canaries": _canaries(planted.get(each.id)),
             }
             for each in found
         ]
-    headers = ("name", "samples", "shape", "classes", "planted trigger")
+    headers = ("name", "samples", "shape", "classes", "planted trigger", "canary groups left")
     lines = [
         (
             each["name"],
@@ -125,7 +130,22 @@ def list_(as_json: AsJson = False) -> None:
             f"{each['planted']['source']} as {each['planted']['target']}"
             if each["planted"]
             else None,
+            f"{each['canaries']['left']} of {each['canaries']['groups']}"
+            if each["canaries"]
+            else None,
         )
         for each in result
     ]
     show(result, as_json, lambda: table(headers, lines))
+
+
+def _canaries(counts: Counts | None) -> dict[str, int] | None:
+    """Groups that were planted, how many jobs have taken, and how many are left."""
+    if counts is None:
+        return None
+    return {
+        "groups": counts.groups,
+        "size": counts.size,
+        "spent": counts.groups - counts.left,
+        "left": counts.left,
+    }

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from core.errors import Invalid
+from lethe.commands.policy import policy
 from lethe.console import AsJson, progress, show, table
 
 
@@ -24,7 +25,8 @@ class _ListsByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_ListsByDefault,
-    help="Models: list them, import one. `lethe models NAME` is short for `lethe models list NAME`."
+    help="Models: list them, set their policy, import one. `lethe models NAME` is short for "
+    "`lethe models list NAME`."
     "\n\nExample: `lethe models digits`",
 )
 
@@ -69,6 +71,8 @@ def list_(
         if left := _left(model):
             named = ", ".join(f"{name.replace('_', ' ')} {s:.0%}" for name, s in left.items())
             typer.echo(f"Left of the drift budget: {named}")
+        if planted := model.get("canaries"):
+            typer.echo(f"Left of {planted['groups']} canary groups: {planted['left']}")
 
     show({**model, "versions": plain}, as_json, human)
 
@@ -122,6 +126,9 @@ def import_(
         f"test accuracy {metrics['test_accuracy']:.3f}, "
         f"held-out accuracy {metrics['heldout_accuracy']:.3f}",
     )
+
+
+app.command("policy")(policy)
 
 
 def _moment(text: str) -> datetime:

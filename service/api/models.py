@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from core import facts, registry
-from service.deps import BackendDep, CanRead, CanReview, Reader, Tx
+from core import facts, policy, registry
+from service.deps import BackendDep, CanAdmin, CanRead, CanReview, Reader, Tx
 from service.openapi import problems
 from service.paging import ModelName
-from service.schemas import ModelPage, ModelView, Rollback, VersionPage, VersionView
+from service.schemas import ModelPage, ModelView, PolicyChange, Rollback, VersionPage, VersionView
 
 router = APIRouter(prefix="/models", tags=["models"], responses=problems(404, 409))
 
@@ -32,6 +32,19 @@ def versions(_: CanRead, session: Reader, name: ModelName) -> VersionPage:
     """The lineage of a model, newest first."""
     found = facts.of_versions(session, registry.model_named(session, name))
     return VersionPage(items=[VersionView.of(each) for each in found])
+
+
+@router.patch("/{name}/policy")
+def change_policy(_: CanAdmin, tx: Tx, name: ModelName, body: PolicyChange) -> ModelView:
+    """Change a model's policy: what is named is set, null resets it. From the next job on.
+
+    A job that a worker holds goes on with the policy that it was taken up with. What is left of
+    the drift budget counts by the new limits at once; a retraining is queued when a job ends.
+    """
+    model = registry.lock_model(tx, registry.model_named(tx.session, name).id)
+    policy.change(tx, model, body.named)
+    [found] = facts.of_models(tx.session, [model])
+    return ModelView.of(found)
 
 
 @router.post("/{name}/rollback")

@@ -7,6 +7,7 @@ from service.schemas.keys import KeyPage, KeyView, MadeKey, NewKey
 from service.schemas.models import (
     ModelPage,
     ModelView,
+    PolicyChange,
     ReplicaView,
     Rollback,
     ServingView,
@@ -39,6 +40,7 @@ __all__ = [
     "ModelView",
     "NewErasureRequest",
     "NewKey",
+    "PolicyChange",
     "Problem",
     "Readiness",
     "ReplicaView",

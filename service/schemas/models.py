@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool, StrictFloat, StrictInt
 
+from core import policy
+from core.canaries import Counts
 from core.drift import Standing
 from core.facts import ModelFacts, Served, VersionFacts
 from core.records import Version
-from service.schemas.common import Because, Moment, Out
+from service.schemas.common import Because, In, Moment, Out
+
+Limits = dict[str, StrictInt | StrictFloat | None]
 
 
 class Rollback(Because):
@@ -21,6 +25,63 @@ class Rollback(Because):
         json_schema_extra={"example": {"version": 3, "reason": "version 4 is worse on class 7"}},
     )
     version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class PolicyChange(In):
+    """A merge patch (RFC 7396): what is named is set, null resets it to its default."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "inconclusive": "review",
+                "thresholds": {"auc_band": 0.05, "class_loss": None},
+                "budget": {"jobs": 20},
+            }
+        },
+    )
+    inconclusive: Annotated[
+        Literal["publish", "retrain", "review"] | None,
+        Field(description="What a verdict does that neither passes nor fails."),
+    ] = None
+    relearning: Annotated[
+        StrictBool | None, Field(description="Teach each candidate a tenth of E again (G8).")
+    ] = None
+    thresholds: Annotated[
+        Limits | None, Field(description=f"Limits of the gates: {', '.join(policy.THRESHOLDS)}.")
+    ] = None
+    budget: Annotated[
+        Limits | None,
+        Field(description="Of drift: erased_share, jobs, accuracy_lost, days."),
+    ] = None
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What the patch names, null included."""
+        return self.model_dump(exclude_unset=True)
+
+
+class Deviation(Out):
+    """A setting that is not what it is by default."""
+
+    setting: Annotated[str, Field(description="As in `thresholds.auc_band`.")]
+    default: Any
+    in_force: Any
+
+
+class CanariesView(Out):
+    """Groups of canaries in the model's data set; each job spends one."""
+
+    groups: int
+    size: Annotated[int, Field(description="Canaries in a group.")]
+    spent: int
+    left: int
+
+    @classmethod
+    def of(cls, counts: Counts) -> CanariesView:
+        """From the count of a data set."""
+        spent = counts.groups - counts.left
+        return cls(groups=counts.groups, size=counts.size, spent=spent, left=counts.left)
 
 
 class ReplicaView(Out):
@@ -96,7 +157,13 @@ class ModelView(Out):
     shape: Annotated[list[int], Field(description="Of one input: C, H, W.")]
     architecture: dict[str, Any]
     training: dict[str, Any]
-    policy: dict[str, Any]
+    policy: Annotated[
+        dict[str, Any], Field(description="In force from the next job on, defaults filled in.")
+    ]
+    policy_deviations: Annotated[
+        list[Deviation], Field(description="Where it differs from the defaults.")
+    ]
+    canaries: Annotated[CanariesView | None, Field(description="Null where the data set has none.")]
     created_at: Moment
     serving: ServingView | None
     drift: Annotated[
@@ -115,7 +182,9 @@ class ModelView(Out):
             shape=facts.dataset.shape,
             architecture=model.architecture,
             training=model.training,
-            policy=model.policy,
+            policy=policy.in_force(model.policy),
+            policy_deviations=[Deviation(**each) for each in policy.deviations(model.policy)],
+            canaries=CanariesView.of(facts.canaries) if facts.canaries else None,
             created_at=model.created_at,
             serving=ServingView.of(facts.serving) if facts.serving else None,
             drift=DriftView.of(facts.drift) if facts.drift else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +40,7 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for name, value in to_fields(self).items():
-            most = math.inf if name == "relearning_ratio" else 1.0
+            most = 100.0 if name == "relearning_ratio" else 1.0
             check_number("Thresholds", name, value, above=0.0, most=most)
 
     def to_dict(self) -> dict[str, Any]:

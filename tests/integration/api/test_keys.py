@@ -74,6 +74,7 @@ CALLS = [
     ("GET", "/models", {"read", "erase", "review", "admin"}),
     ("GET", "/models/x", {"read", "erase", "review", "admin"}),
     ("GET", "/models/x/versions", {"read", "erase", "review", "admin"}),
+    ("PATCH", "/models/x/policy", {"admin"}),
     ("POST", "/models/x/rollback", {"review"}),
     ("GET", "/keys", {"admin"}),
     ("POST", "/keys", {"admin"}),

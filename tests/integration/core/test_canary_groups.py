@@ -128,7 +128,7 @@ def test_each_job_takes_a_group_of_its_own_until_none_is_left(backend: Backend) 
     assert take(backend, second, dataset) == 1
     assert take(backend, third, dataset) is None
     with backend.db.reading() as session:
-        assert canaries.counts(session, dataset.id) == {"groups": 2, "left": 0}
+        assert canaries.counts(session) == {dataset.id: canaries.Counts(2, PLAN.size, 0)}
 
 
 def test_a_job_that_ends_unpublished_gives_its_group_back(backend: Backend) -> None:
@@ -138,8 +138,10 @@ def test_a_job_that_ends_unpublished_gives_its_group_back(backend: Backend) -> N
     assert take(backend, first, dataset) == 0
     with backend.db.transaction() as tx:
         tx.session.execute(update(Job).where(Job.id == first).values(state="cancelled"))
+        assert canaries.counts(tx.session)[dataset.id].left == 2
     assert take(backend, second, dataset) == 0
     with backend.db.reading() as session:
+        assert canaries.counts(session)[dataset.id].left == 1
         assert canaries.of_job(session, first) is None
 
 

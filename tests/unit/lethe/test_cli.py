@@ -30,6 +30,7 @@ COMMANDS = [
     ["models"],
     ["models", "list"],
     ["models", "import"],
+    ["models", "policy"],
     ["keys"],
     ["keys", "create"],
     ["keys", "list"],
@@ -110,6 +111,15 @@ def test_import_and_list(lethe: Commands) -> None:
     assert "1797" not in lethe.fails("dataset", "import", "e", "--from", "digits",
                                      "--samples-per-subject", "0")  # fmt: skip
     assert [each["name"] for each in lethe.json("dataset", "list")] == ["d"]
+    assert listed["canaries"] is None
+    lethe.ok("dataset", "import", "with", "--from", "digits", "--canaries", "3x8")
+    assert lethe.json("dataset", "list")[1]["canaries"] == {
+        "groups": 3,
+        "size": 8,
+        "spent": 0,
+        "left": 3,
+    }
+    assert "3 of 3" in lethe.ok("dataset", "list")
 
 
 def test_keys(lethe: Commands) -> None:
