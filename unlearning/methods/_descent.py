@@ -72,6 +72,18 @@ class Estimator(Protocol):
 
 
 @runtime_checkable
+class Following(Protocol):
+    """A forgetting loss that looks at the model as it changes, `every` so many steps: kept in
+    snapshots. What it has seen must stay in the same tensors."""
+
+    every: int
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def follow(self, model: VIB, step: int) -> None: ...
+
+
+@runtime_checkable
 class ClosedForm(Protocol):
     """A forgetting loss whose gradients with respect to the outputs are known in closed form."""
 
@@ -255,6 +267,9 @@ def descend(
     if isinstance(estimator, Estimator):
         estimator.draw_from(noise)
         parts["estimator"] = estimator
+    follower = estimator if isinstance(estimator, Following) else None
+    if follower is not None:
+        parts["level"] = follower
     keeper = Keeper(run.snapshots, run.identity, parts, {"noise": noise})
     history: list[StepReport] = []
     done = 0
@@ -274,6 +289,8 @@ def descend(
         if run.should_stop is not None and run.should_stop():
             raise Cancelled(f"unlearning was cancelled at step {step - 1}")
         checked = step % settings.check_every == 0 or step == settings.steps
+        if follower is not None and (step - 1) % follower.every == 0:
+            follower.follow(model, step)
         e, r = erased_batches[step - 1], remaining_batches[step - 1]
         values = one_step(e, r, report=checked) if replay is None else replay(e, r)
         if checked:

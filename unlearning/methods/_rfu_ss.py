@@ -6,7 +6,8 @@ erased, remember on the remaining, one shared parameter vector, two-objective we
 replaces its unbounded forgetting term by a bounded one with a right answer: the prediction
 of models that never saw the sample.
 
-- L_u = KL(t(e) || p(y|z)) on erased samples, with t(e) from `_targets`; for wrong labels also
+- L_u = KL(t(e) || p(y|z)) on erased samples, with t(e) from `_targets`; for ordinary samples
+  their mean margin is held to that of unseen ones as well (`_level`); for wrong labels also
   0.1 * Huber(margin of y_e - the margin that an unseen sample has), since the KL no longer
   pulls once p(y_e) is small and a memorised margin would stay at half its depth.
 - L_r = Eq. 2 on remaining ones.
@@ -31,6 +32,7 @@ from torch.nn import functional
 from unlearning._closed_forms import SoftTargets
 from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
 from unlearning.methods._descent import Descent, ForgetLoss, descend, weighting_warnings
+from unlearning.methods._level import LevelTargets
 from unlearning.methods._protocol import Outcome, Problem, Run
 from unlearning.methods._stop import StopRule
 from unlearning.methods._targets import Targets, make_targets
@@ -49,7 +51,8 @@ class Recipe:
     """What suits a kind of request, as measured (docs/experiments.md).
 
     keep: lambda, the share of theta that is kept. least: steps before the first check. alpha:
-    the weight of forgetting, or None for equal norms. depth: the weight of the margin term.
+    the weight of forgetting, or None for equal norms. depth: the weight of the margin term of
+    contradicted labels. level: that of the mean margin of the others.
     Other fields as in RFUSSConfig.
     """
 
@@ -61,9 +64,10 @@ class Recipe:
     average: float
     alpha: float | None
     depth: float = 0.0
+    level: float = 0.0
 
 
-_NATURAL = Recipe(1.0, 150, 100, 200, 3e-3, 0.95, 1 / 3)
+_NATURAL = Recipe(1.0, 150, 100, 200, 3e-3, 0.95, 1 / 3, level=0.2)
 _PATTERN = Recipe(0.85, 110, 40, 200, 2e-3, 0.95, None)
 _SCATTERED = Recipe(0.4, 300, 30, 256, 8e-3, 0.98, 0.1, 0.1)
 _HARDER = replace(_SCATTERED, keep=0.25, least=450)
@@ -84,8 +88,9 @@ class RFUSSConfig:
     lambda, the share of the weights that is kept at the start. erased_batch, remaining_batch:
     samples a step; fewer when there are fewer. lr: Adam's. weighting: "equal_norm", "eq14" or
     "fixed" (at fixed_alpha). average: decay of the moving average of the weights, which is
-    what is shipped. depth: the weight of the margin term for wrong labels. beta: Eq. 2's
-    weight of KL(p(z|x) || N(0, I)), as in training. clip: greatest norm of the gradient.
+    what is shipped. depth: the weight of the margin term for wrong labels. level: that of the
+    mean margin of ordinary ones. beta: Eq. 2's weight of KL(p(z|x) || N(0, I)), as in training.
+    clip: greatest norm of the gradient.
     """
 
     steps: int | None = None
@@ -97,6 +102,7 @@ class RFUSSConfig:
     fixed_alpha: float | None = None
     average: float | None = None
     depth: float | None = None
+    level: float | None = None
     beta: float = 1e-3
     clip: float = 5.0
 
@@ -104,7 +110,8 @@ class RFUSSConfig:
         for name in ("steps", "erased_batch", "remaining_batch"):
             if getattr(self, name) is not None:
                 check_int("RFUSSConfig", name, getattr(self, name), 1)
-        limits = {"keep": 1.0, "fixed_alpha": 1.0, "average": 0.9999, "depth": math.inf}
+        limits = {"keep": 1.0, "fixed_alpha": 1.0, "average": 0.9999}
+        limits |= {"depth": math.inf, "level": math.inf}
         for name, most in limits.items():
             if getattr(self, name) is not None:
                 check_number("RFUSSConfig", name, getattr(self, name), least=0.0, most=most)
@@ -187,7 +194,11 @@ def rfu_ss(model: VIB, problem: Problem, config: RFUSSConfig, run: Run) -> Outco
     if recipe.keep < 1.0:
         shrink_and_perturb(model, recipe.keep, run.seed)
     forget_loss: ForgetLoss = SoftTargets(targets.t_EC)
-    if recipe.depth > 0.0:
+    if recipe.level > 0.0:
+        forget_loss = LevelTargets(
+            targets, problem.erased.labels, problem.references, recipe.level, run.seed
+        )
+    elif recipe.depth > 0.0:
         forget_loss = ForgetToTarget(targets, problem.erased.labels, recipe.depth)
     ended = descend(model, problem, settings, forget_loss, stop, run)
     if not ended.converged:
