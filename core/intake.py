@@ -55,8 +55,16 @@ class NewRequest:
 
 
 @dataclass(frozen=True)
+class Call:
+    """The call that posted a request: its X-Request-ID, and its span where traces are kept."""
+
+    id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True)
 class Repeat:
-    """An Idempotency-Key, the digest of the body it came with, and how an answer is written."""
+    """The keyed hash of an Idempotency-Key, the digest of its body, how an answer is written."""
 
     value: str
     body_digest: str
@@ -73,7 +81,12 @@ class Submitted:
 
 
 def submit(
-    backend: Backend, new: NewRequest, *, key_id: str | None, repeat: Repeat | None = None
+    backend: Backend,
+    new: NewRequest,
+    *,
+    key_id: str | None,
+    repeat: Repeat | None = None,
+    call: Call | None = None,
 ) -> Submitted:
     """Take a request in: the request, its jobs and their audit events in one transaction.
 
@@ -89,7 +102,7 @@ def submit(
     keys = _keys_of(backend, new)
     try:
         with backend.db.transaction() as tx:
-            submitted = _submit(tx, backend, new, keys, key_id, repeat)
+            submitted = _submit(tx, backend, new, keys, key_id, repeat, call or Call())
             reached("intake:before-commit")
             return submitted
     except IntegrityError:
@@ -97,7 +110,7 @@ def submit(
             raise
     # Another took the same Idempotency-Key in the same moment: answer as it was answered.
     with backend.db.transaction() as tx:
-        return _submit(tx, backend, new, keys, key_id, repeat)
+        return _submit(tx, backend, new, keys, key_id, repeat, call or Call())
 
 
 def _keys_of(backend: Backend, new: NewRequest) -> list[int]:
@@ -126,6 +139,7 @@ def _submit(
     keys: list[int],
     key_id: str | None,
     repeat: Repeat | None,
+    call: Call,
 ) -> Submitted:
     if repeat is not None and key_id is not None:
         answered = _answered(tx.session, key_id, repeat)
@@ -135,7 +149,7 @@ def _submit(
     models = datasets.models_of(tx.session, model.dataset_id)
     for each in models:
         registry.lock_model(tx, each.id)
-    request = _receive(tx, backend, new, model, keys, key_id)
+    request = _receive(tx, backend, new, model, keys, key_id, call)
     if request.sample_count == 0:
         _nothing_found(tx, backend, request, model)
     else:
@@ -183,6 +197,7 @@ def _receive(
     model: Model,
     keys: list[int],
     key_id: str | None,
+    call: Call,
 ) -> ErasureRequest:
     request_id = new_id("er")
     subject = hashed = commitment = None
@@ -208,6 +223,8 @@ def _receive(
         strategy=new.strategy,
         callback_url=new.callback_url,
         key_id=key_id,
+        call_id=call.id,
+        traceparent=call.traceparent,
         received_at=tx.now,
         due_at=a_month_after(tx.now),
     )

@@ -65,6 +65,19 @@ def job_ids_of(session: Session, request_id: str) -> list[str]:
     return list(session.scalars(query.order_by(JobRequest.job_id)))
 
 
+def calls_of(session: Session, job_id: str, most: int = 5) -> list[tuple[str, str | None]]:
+    """X-Request-ID and traceparent of the calls that posted the job's first requests."""
+    query = (
+        select(ErasureRequest.call_id, ErasureRequest.traceparent)
+        .join(JobRequest, JobRequest.request_id == ErasureRequest.id)
+        .where(JobRequest.job_id == job_id)
+        .order_by(ErasureRequest.id)
+        .limit(most)
+    )
+    found = session.execute(query).all()
+    return [(call_id, traceparent) for call_id, traceparent in found if call_id is not None]
+
+
 def certificate_of(session: Session, request_id: str) -> str:
     """The signed certificate as issued; raises `NotFound`, or `Conflict` while there is none."""
     request = get(session, request_id)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     """Keys the hashes of subjects. Embedded mode makes one; production must set it."""
     signing_key: Path | None = None
     """Ed25519 private key (PEM) that signs certificates; not given: made under `home`."""
+    log: Literal["json", "text"] | None = None
+    """Log lines on stderr: json or text; not given: text on a terminal, json elsewhere."""
 
     @property
     def embedded(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from core import first_key
+from core import first_key, logs
 from core.errors import Invalid, LetheError
 from core.settings import Settings, read_settings
 from lethe.console import note
@@ -33,6 +33,7 @@ def run(host: str, port: int, workers: int, role: str) -> None:
     if role not in ROLES:
         raise Invalid(f"--role {role!r} is not {', '.join(ROLES)}")
     settings = read_settings()
+    logs.configure(settings.log, messages=False)
     listening = _listen(host, port)
     try:
         _prepare(settings)
@@ -43,7 +44,9 @@ def run(host: str, port: int, workers: int, role: str) -> None:
             "lethe.server:application",
             factory=True,
             workers=workers,
+            log_config=None,  # every process configures its own; see core.logs
             log_level="warning",
+            access_log=False,
             timeout_graceful_shutdown=max(1, int(settings.grace_seconds)),
             server_header=False,
         )
@@ -70,7 +73,9 @@ def application() -> FastAPI:
     """The application of one process, as the environment says."""
     from service.app import create_app
 
-    return create_app(read_settings(), cast("Role", os.environ.get(_ROLE, "all")))
+    settings = read_settings()
+    logs.configure(settings.log, messages=False)
+    return create_app(settings, cast("Role", os.environ.get(_ROLE, "all")))
 
 
 def _prepare(settings: Settings) -> None:

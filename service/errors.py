@@ -108,10 +108,10 @@ def answer(error: Exception, request_id: str) -> Response:
     if isinstance(error, errors.LetheError):
         detail = str(error)
     elif kind.status == 503:
-        log.error("the database did not answer: %s", error, extra={"request_id": request_id})
+        log.error("the database did not answer: %s", error)
         detail = "the database does not answer now; try again in a moment"
     else:
-        log.error("unexpected error, request %s", request_id, exc_info=error)
+        log.error("unexpected error", exc_info=error)
         detail = f"something went wrong; the log says more under request id {request_id}"
     if kind.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="lethe"'

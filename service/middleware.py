@@ -5,19 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import time
-from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import logs
 from core.ids import new_id
 from service.errors import answer
 
 log = logging.getLogger(__name__)
-
-request_id_of_context: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that this task or thread works for, for log lines."""
 
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
@@ -48,7 +45,12 @@ class RequestShell:
         if not _SANE.fullmatch(request_id):
             request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
-        token = request_id_of_context.set(request_id)
+        with logs.bound(request_id=request_id):
+            await self._answered(scope, receive, send, headers, request_id)
+
+    async def _answered(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str
+    ) -> None:
         started, status = time.perf_counter(), 0
 
         async def sending(message: Message) -> None:
@@ -67,16 +69,14 @@ class RequestShell:
                 raise
             await answer(error, request_id)(scope, receive, sending)
         finally:
-            request_id_of_context.reset(token)
-            milliseconds = (time.perf_counter() - started) * 1000
             log.info(
-                "%s %s %d %.1f ms request_id=%s",
-                scope["method"],
-                scope["path"],
-                status,
-                milliseconds,
-                request_id,
-                extra={"request_id": request_id, "status": status},
+                "call",
+                extra={
+                    "method": scope["method"],
+                    "route": template(scope),
+                    "status": status,
+                    "ms": round((time.perf_counter() - started) * 1000, 1),
+                },
             )
 
     def _capped(self, receive: Receive) -> Receive:
@@ -96,6 +96,11 @@ class RequestShell:
         return HTTPException(
             413, f"the body is larger than {self._max} bytes, the most that is taken here"
         )
+
+
+def template(scope: Scope) -> str:
+    """The route that took the call, its parameters unfilled: they may name somebody."""
+    return getattr(scope.get("route"), "path", "(none)")
 
 
 def _in_one_line(scope: Scope, send: Send) -> Send:

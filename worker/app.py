@@ -6,20 +6,15 @@ fork (worker_process_init): none of them survives one.
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Any
 
 from celery import Celery, signals
 
-from core import migrate
+from core import logs, migrate
 from core.backend import open_backend
 from core.queue import TASK, celery_app
 from core.settings import Settings
-
-log = logging.getLogger(__name__)
-
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Child:
@@ -67,9 +62,14 @@ def make_app(settings: Settings) -> Celery:
         child.work(woken_for)
 
     # weak=False: nothing else holds a bound method.
+    signals.setup_logging.connect(_logging_is_set_up, weak=False)
     signals.worker_process_init.connect(child.open, weak=False)
     signals.worker_process_shutdown.connect(child.close, weak=False)
     return app
+
+
+def _logging_is_set_up(**_: Any) -> None:
+    """That somebody listens keeps Celery from setting it up its own way."""
 
 
 def main(settings: Settings, concurrency: int = 1) -> int:
@@ -78,7 +78,7 @@ def main(settings: Settings, concurrency: int = 1) -> int:
     Embedded mode migrates the database first; production refuses one that is not current
     (`SettingsError`).
     """
-    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    logs.configure(settings.log)
     prepare(settings)
     app = make_app(settings)
     worker = app.Worker(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from core import holding
+from core import holding, logs, requests
 from core.points import reached
 from worker import erase
 from worker.engine import Engine
@@ -24,9 +24,12 @@ def work(engine: Engine, woken_for: str) -> str | None:
         log.debug("woken for %s, but nothing can be claimed", woken_for)
         return None
     reached("claim:after-commit")
-    log.info("job %s claimed in state %s", held.job_id, held.state)
-    state = erase.run(engine, held)
-    log.info("job %s is %s", held.job_id, state or "another worker's now")
+    with backend.db.reading() as session:
+        calls = requests.calls_of(session, held.job_id)
+    with logs.bound(job_id=held.job_id, request_ids=[call_id for call_id, _ in calls]):
+        log.info("job claimed", extra={"state": held.state, "fence": held.fence})
+        state = erase.run(engine, held)
+        log.info("job let go", extra={"state": state or "another worker's now"})
     for job_id in holding.claimable(backend.db, limit=1):
         backend.db.wake(job_id)
     return held.job_id

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
 Wait = Annotated[
-    float, typer.Option(min=0.001, help="Seconds to wait for a lock; then nothing is changed.")
+    float,
+    typer.Option(
+        min=0.001, metavar="SECONDS", help="How long to wait for a lock; then nothing is changed."
+    ),
 ]
 
 

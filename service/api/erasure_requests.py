@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from core import audit, facts, intake, requests
 from core.db import Transaction, database_now
-from core.intake import NewRequest, Repeat
+from core.intake import Call, NewRequest, Repeat
 from core.points import reached
 from core.records import ErasureRequest
 from service.deps import BackendDep, CanErase, CanRead, CanReview, CanWithdraw, Reader, Tx
@@ -23,6 +24,8 @@ from service.schemas import (
     NewErasureRequest,
 )
 from service.schemas.common import NO_NUL
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(
     prefix="/erasure-requests", tags=["erasure requests"], responses=problems(404, 409)
@@ -44,6 +47,7 @@ def post(
     caller: CanErase,
     backend: BackendDep,
     body: NewErasureRequest,
+    request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Ask that the models trained on these samples forget them.
@@ -68,8 +72,15 @@ def post(
     repeat = None
     if idempotency_key is not None:
         digest = backend.identities.body(audit.canonical(body.model_dump()))
-        repeat = Repeat(idempotency_key, digest, render)
-    done = intake.submit(backend, new, key_id=caller.key_id, repeat=repeat)
+        # Hashed as well: some callers make it from whom the request is about.
+        keyed = backend.identities.body(idempotency_key.encode())
+        repeat = Repeat(keyed, digest, render)
+    call = Call(request.state.request_id)
+    done = intake.submit(backend, new, key_id=caller.key_id, repeat=repeat, call=call)
+    log.info(
+        "request taken in" if done.replayed is None else "request answered again",
+        extra={"erasure_request": done.request.id, "job_ids": done.job_ids},
+    )
     reached("intake:before-answer")
     headers = {"Location": f"/erasure-requests/{done.request.id}"}
     if done.replayed is not None:
