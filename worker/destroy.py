@@ -10,14 +10,15 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import delete, select, update
 
 from core import datasets, holding, jobs, registry, replicas, requests
 from core.audit import timestamp
 from core.errors import Unavailable
 from core.points import reached
-from core.records import ErasureRequest, Model, Subject, Teacher, Version
-from core.samples import SPLIT_CODE
+from core.records import ErasureRequest, Job, Model, Subject, Teacher, Version
+from core.samples import SPLIT_CODE, SampleBatch
 from core.transitions import move
 from worker.complete import complete
 from worker.context import Context
@@ -90,14 +91,14 @@ def _destroy_canaries(context: Context) -> int:
 
 def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[str, Any]:
     backend, name = context.engine.backend, context.dataset.id
-    keys = context.keys_of(deletable)
-    keys = keys[np.isin(keys, backend.samples.keys(name))]
+    keys = _there(context, deletable)
     batch = backend.samples.take(name, keys)
     identities, dataset = backend.identities, context.dataset
-    subjects = set(batch.subjects.tolist())
+    plan = _plan(context, deletable, batch)
     with backend.db.transaction() as tx:
-        # Denied before they are gone: a worker that takes over could not hash them any more.
-        holding.check(tx, context.held)
+        # Denied and counted before they are gone: a worker that takes over no longer sees them.
+        job = holding.check(tx, context.held)
+        job.destruction = (job.destruction or {}) | {"planned": plan}
         named = [r.subject_hash for r in deletable if r.subject_hash is not None]
         datasets.deny(tx, "subject", named)
         ids = [identities.sample(dataset.name, sample_id) for sample_id in batch.sample_ids]
@@ -107,16 +108,46 @@ def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[
     backend.samples.delete(name, keys.tolist())
     reached("delete:after")
     purge = backend.samples.purge(name)
-    if (batch.splits == SPLIT_CODE["reference"]).any():
+    if plan["references"]:
         _destroy_teachers(context, min(request.received_at for request in deletable))
-    subjects |= {r.subject_id for r in deletable if r.subject_id is not None}
-    _recount(context, subjects)
+    _recount(context, set(plan["subjects"]))
     return {
-        "samples": len(batch),
+        "samples": plan["samples"],
         "fragments_rewritten": purge.fragments,
         "files_removed": purge.files,
         "bytes_removed": purge.bytes,
     }
+
+
+def _there(context: Context, named_by: list[ErasureRequest]) -> NDArray[np.int64]:
+    """Keys of the samples of these requests that are not deleted yet."""
+    keys = context.keys_of(named_by)
+    return keys[np.isin(keys, context.engine.backend.samples.keys(context.dataset.id))]
+
+
+def _plan(context: Context, deletable: list[ErasureRequest], batch: SampleBatch) -> dict[str, Any]:
+    """What this job deletes in all: how many samples, of which subjects, of which requests, and
+    whether references are among them.
+
+    Kept with the job until it ends, for nobody can count what a worker that died has deleted.
+    """
+    with context.engine.backend.db.reading() as session:
+        earlier = (session.get_one(Job, context.job.id).destruction or {}).get("planned")
+    found: dict[str, Any] = {
+        "samples": len(batch),
+        "subjects": set(batch.subjects.tolist())
+        | {r.subject_id for r in deletable if r.subject_id is not None},
+        "requests": {r.id for r in deletable},
+        "references": bool((batch.splits == SPLIT_CODE["reference"]).any()),
+    }
+    if earlier is not None:
+        # Those planned before are counted, whether they are deleted by now or not.
+        counted = _there(context, [r for r in deletable if r.id in earlier["requests"]])
+        found["samples"] = earlier["samples"] + len(np.setdiff1d(batch.keys, counted))
+        found["subjects"] |= set(earlier["subjects"])
+        found["requests"] |= set(earlier["requests"])
+        found["references"] |= earlier["references"]
+    return found | {name: sorted(found[name]) for name in ("subjects", "requests")}
 
 
 def _destroy_teachers(context: Context, received_at: datetime) -> None:

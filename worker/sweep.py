@@ -51,7 +51,7 @@ class Sweep:
         seconds = self._backend.settings.sweep_seconds
         while not self._over.wait(seconds):
             try:
-                if leases.take(self._backend.db, LEASE, self._owner, max(10.0, 3 * seconds)):
+                if leases.take(self._backend.db, LEASE, self._owner, 5 * seconds):
                     self.once()
             except (SQLAlchemyError, LetheError, OSError) as error:
                 log.warning("sweep failed and will try again: %s", error)

@@ -54,7 +54,8 @@ class JobView(Out):
             base_version=facts.base_version,
             result_version=facts.result_version,
             verification=job.verification,
-            destruction=job.destruction,
+            # Until then it says what is planned, and of whom.
+            destruction=job.destruction if job.finished_at else None,
             error=job.error,
             cancel_requested=job.cancel_requested,
             due_at=job.due_at,

@@ -15,6 +15,7 @@ from typing import Any
 from lethe import Client
 
 LETHE = str(Path(sys.executable).with_name("lethe"))
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -97,13 +98,14 @@ class Deployment:
         assert len(lines) == 1, done.stderr
         return lines[0]
 
-    def start(self, *arguments: str) -> Process:
-        """Start a command and leave it running."""
+    def start(self, *arguments: str, crash_at: str | None = None) -> Process:
+        """Start a command and leave it running; `crash_at`: see tests.functional.crashing."""
+        armed = [sys.executable, "-m", "tests.functional.crashing", crash_at or ""]
         log = self.folder / f"{arguments[0]}-{len(self.processes)}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
-                [LETHE, *arguments],
-                env=self.environment,
+                [*(armed if crash_at else [LETHE]), *arguments],
+                env={**self.environment, "PYTHONPATH": str(ROOT)},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -113,9 +115,9 @@ class Deployment:
         self.processes.append(Process(popen, log))
         return self.processes[-1]
 
-    def serve(self, *options: str) -> Process:
+    def serve(self, *options: str, crash_at: str | None = None) -> Process:
         """Start the service on a free port and wait until it is ready."""
-        process = self.start("serve", "--port", "0", *options)
+        process = self.start("serve", "--port", "0", *options, crash_at=crash_at)
         self.url = process.wait_for("Serving on").split()[-1]
         with self.client() as client:
             until = time.monotonic() + 60
