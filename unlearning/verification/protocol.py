@@ -32,6 +32,7 @@ from unlearning.verification.label_gates import (
     trigger_gate,
 )
 from unlearning.verification.membership_gate import membership_gates
+from unlearning.verification.relearning_gate import relearning_gate
 from unlearning.verification.scores import Bool, Scores, score
 from unlearning.verification.thresholds import Thresholds
 from unlearning.verification.trigger import trigger_rates
@@ -127,9 +128,11 @@ def verify(
     limits: Thresholds | None = None,
     *,
     exact: bool = False,
+    relearning: bool = False,
     seed: int = 0,
 ) -> Report:
     """Run the protocol on a candidate. exact: it was retrained, so that only G5 decides.
+    relearning: with G8.
 
     Raises ValueError without erased, held-out, test or remaining samples.
     """
@@ -150,6 +153,18 @@ def verify(
     gates.append(neighbour_gate(was.erased, was.remaining, now.remaining, limits))
     gates.append(membership_rise_gate(was.remaining, now.remaining, was.held, now.held, limits))
     gates += _reversal_gates(after, evidence.earlier, limits)
+    if relearning:
+        gates.append(
+            relearning_gate(
+                after,
+                evidence.erased,
+                evidence.held,
+                found,
+                limits,
+                evidence.trigger,
+                seed=seed,
+            )
+        )
     gates = holm(gates, limits.level)
     decisive = [g for g in gates if g.gate == "G5"] if exact else gates
     return Report(

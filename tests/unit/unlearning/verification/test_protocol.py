@@ -151,6 +151,25 @@ def test_over_forgetting_fails(ordinary: Scene) -> None:
     assert {"membership_margin", "erased_accuracy"} <= _names(report)
 
 
+def test_relearning_is_asked_for_and_finds_what_is_remembered(
+    mislabelled: Scene, triggered: Scene
+) -> None:
+    before, retrained = mislabelled.before, mislabelled.retrained
+    plain = verify(before, before, mislabelled.evidence)
+    asked = verify(before, before, mislabelled.evidence, relearning=True)
+    assert "relearning" not in {gate.name for gate in plain.gates}
+    assert "relearning" in _names(asked)
+    assert [g.to_dict() for g in asked.gates if g.gate != "G8"] == [
+        g.to_dict() for g in plain.gates
+    ]
+    for scene in (mislabelled, triggered):
+        report = verify(scene.before, scene.retrained, scene.evidence, relearning=True)
+        [found] = [gate for gate in report.gates if gate.gate == "G8"]
+        assert found.verdict != "FAIL", found
+    recorded = verify(before, retrained, mislabelled.evidence, exact=True, relearning=True)
+    assert "G8" not in {gate.gate for gate in recorded.decisive}
+
+
 def test_an_exact_retraining_is_blocked_by_utility_only(triggered: Scene) -> None:
     report = verify(triggered.before, triggered.before, triggered.evidence, exact=True)
     assert report.verdict == "PASS", "its other figures are recorded, and do not decide"
