@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core import canaries
+from core import canaries, policy
 from core.records import CanaryGroup
 from unlearning import (
     VIB,
@@ -24,7 +24,7 @@ from worker.teaching import current_teacher
 
 def thresholds_of(context: Context) -> Thresholds:
     """The model's thresholds: the defaults, and what its policy sets otherwise."""
-    return Thresholds.from_dict(context.model.policy.get("thresholds", {}))
+    return Thresholds.from_dict(policy.in_force(context.model.policy)["thresholds"])
 
 
 def evidence_of(context: Context) -> Evidence:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core import drift, holding, registry
+from core import drift, holding, policy, registry
 from core.certificates import STATEMENT
 from core.db import Transaction, database_now
 from core.points import reached
@@ -19,10 +19,6 @@ from unlearning.verification.protocol import verify as run_protocol
 from worker.context import Context
 from worker.evidence import distance, evidence_of, measure, thresholds_of
 from worker.forget import RETRAIN, ladder, retrain
-
-POLICIES = ("publish", "retrain", "review")
-"""What a model's policy may say of INCONCLUSIVE."""
-
 
 _CARRIED = (
     *("strategy", "rung", "steps", "seconds", "converged", "flagged", "warnings"),
@@ -41,7 +37,15 @@ def verify(context: Context) -> str:
     exact = candidate["strategy"] == RETRAIN
     limits, seed = thresholds_of(context), context.job.seed
     if len(context.erased_train):
-        report = run_protocol(before, after, evidence_of(context), limits, exact=exact, seed=seed)
+        report = run_protocol(
+            before,
+            after,
+            evidence_of(context),
+            limits,
+            exact=exact,
+            relearning=policy.in_force(context.model.policy)["relearning"],
+            seed=seed,
+        )
     else:  # a retraining that no request asked for: it has only its utility to show
         report = check_utility(before, after, context.test, limits, seed=seed)
     measures: dict[str, Any] = {
@@ -66,6 +70,7 @@ def _record(
         "statement": STATEMENT,
         "gates": [_gate(gate, report) for gate in report.gates],
         "thresholds": thresholds_of(context).to_dict(),
+        "policy_deviations": policy.deviations(context.model.policy),
         "measures": measures,
         "verification_seconds": report.seconds,
         **{key: candidate[key] for key in _CARRIED},
@@ -93,12 +98,12 @@ def _gate(gate: Gate, report: Report) -> dict[str, Any]:
 
 def _decide(context: Context, verdict: str, verification: dict[str, Any]) -> str:
     """Publish, climb the ladder, or ask a person; the job's state is set with the evidence."""
-    policy = context.model.policy.get("inconclusive", "publish")
+    inconclusive = policy.in_force(context.model.policy)["inconclusive"]
     steps = ladder(context.job.strategy)
     exact = verification["strategy"] == RETRAIN
-    if verdict == "PASS" or (verdict == "INCONCLUSIVE" and (exact or policy == "publish")):
+    if verdict == "PASS" or (verdict == "INCONCLUSIVE" and (exact or inconclusive == "publish")):
         return _advance(context, "publishing", verification)
-    if verdict == "INCONCLUSIVE" and policy == "review":
+    if verdict == "INCONCLUSIVE" and inconclusive == "review":
         return _review(context, verification, "the verification is inconclusive; policy: review")
     if exact:
         failing = [g["what"] for g in verification["gates"] if g["verdict"] == "FAIL"]
