@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from core import registry, requests
+from core import policy, registry, requests
 from core.certificates import STATEMENT, UNTESTED
 from core.intake import NewRequest, submit
 from service.pages.certificate import render
@@ -53,6 +53,8 @@ def test_every_gate_in_words_with_its_figure_bound_and_verdict(
     ):  # fmt: skip
         assert word in page.words
     assert "subject-trigger" not in page.words
+    assert "drift budget, accuracy lost 1, by default 0.01" in page.words
+    assert "auc band 0.100" in page.words
 
 
 def test_a_job_that_had_nothing_to_unlearn_says_why(engine: Engine, erase: Erase) -> None:
@@ -72,9 +74,20 @@ def test_a_job_that_had_nothing_to_unlearn_says_why(engine: Engine, erase: Erase
 def test_a_retraining_after_unlearning_failed_is_said(engine: Engine, erase: Erase) -> None:
     with engine.backend.db.transaction() as tx:
         model = registry.lock_model(tx, registry.model_named(tx.session, "digits").id)
-        model.policy = model.policy | {"inconclusive": "retrain"}
+        change = {"inconclusive": "retrain", "thresholds": {"auc_band": 0.2}, "relearning": True}
+        policy.change(tx, model, change)
     job, request = erase("subject-7")
-    page, _ = page_of(engine, request.id)
+    page, document = page_of(engine, request.id)
+    for words in (
+        "inconclusive retrain, by default publish",
+        "auc band 0.2, by default 0.1",
+        "relearning on, by default off",
+    ):
+        assert words in page.words
+    said = document["models"]["digits"]["verification"]
+    assert {each["setting"] for each in said["policy_deviations"]} >= {*change} - {"thresholds"}
+    assert said["thresholds"]["auc_band"] == 0.2
+    assert [gate["name"] for gate in said["gates"] if gate["gate"] == "G8"] == ["relearning"]
     assert job.verification is not None
     assert job.verification["strategy"] == "retrain"
     assert "exact retraining on everything that remains" in page.words
