@@ -18,8 +18,9 @@ from unlearning._adam import Adam
 from unlearning._batches import EndlessBatches
 from unlearning._flat import FlatParameters
 from unlearning._gradients import Autograd, DenseGradients
-from unlearning.methods._descent import Descent, Step, Weights
+from unlearning.methods._descent import Descent, Step
 from unlearning.methods._erased_accuracy import ErasedAccuracy
+from unlearning.methods._parts import Weights
 from unlearning.methods._rfu_ss_paper import forget_loss_of
 
 ROWS = ("dataloader_loop", "autograd", "ours", "ours_compiled")

@@ -140,6 +140,7 @@ def unlearn(
     device: str | torch.device = "cpu",
     precision: Precision = "auto",
     rung: int = 0,
+    halvings: int = 0,
     on_step: Callable[[StepReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     resume: Snapshot | None = None,
@@ -150,8 +151,8 @@ def unlearn(
 
     config: the strategy's own (an object, or its `to_dict`); its defaults when None.
     precision: of the arithmetic; "auto" is bfloat16 for convolutions where the processor has it,
-    else float32. rung:
-    how hard to try, 0 first. `on_step` is called every few steps (ten, for most),
+    else float32. rung: how hard to try, 0 first. halvings: how often the minibatches are halved,
+    for want of memory; the steps stay as many. `on_step` is called every few steps (ten, for most),
     `should_stop` before each, `on_snapshot` after one, every `snapshot_every` seconds (0:
     each). Given one of those snapshots as `resume`, and all else alike, another process goes on
     from it, to the same bits. Same seed, same bits on the CPU.
@@ -189,9 +190,9 @@ def unlearn(
     name = ""
     if asked.wanted:
         described = {"strategy": strategy, "config": config.to_dict(), "seed": seed, "rung": rung}
-        described |= {"precision": width, "noise": problem.noise}
+        described |= {"precision": width, "noise": problem.noise, "halvings": halvings}
         judges = problem.teacher.models if problem.teacher else ()
         weights = [model.state_dict() for model in (model, *judges)]
         name = identity(described, problem.erased, problem.remaining, problem.references, *weights)
-    run = Run(seed, device, rung, on_step, should_stop, asked, width, name)
+    run = Run(seed, device, rung, on_step, should_stop, asked, width, name, halvings)
     return chosen.run(working, moved, config, run)

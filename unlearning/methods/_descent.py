@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,13 +23,23 @@ from torch import Tensor
 from unlearning import _cuda
 from unlearning._adam import Adam
 from unlearning._batches import EndlessBatches
-from unlearning._closed_forms import OutputGradient, Remember
+from unlearning._closed_forms import Remember
 from unlearning._flat import FlatParameters
 from unlearning._gradients import Objective, two_gradients
 from unlearning._snapshot import Keeper, Moving, Stateful
+from unlearning.methods._parts import (
+    ClosedForm,
+    Estimator,
+    Following,
+    ForgetLoss,
+    Stop,
+    Update,
+    Variables,
+    Weights,
+)
 from unlearning.methods._protocol import Problem, Run, StepReport
 from unlearning.training import Cancelled
-from unlearning.vib import VIB, Output, copy_model
+from unlearning.vib import VIB, copy_model
 from unlearning.weighting import Weighting, gram, norm_of, weight
 
 
@@ -54,96 +64,6 @@ class Descent:
     average: float
     frozen_statistics: bool = False
     check_every: int = 10
-
-
-class ForgetLoss(Protocol):
-    """L_u from the outputs on m erased samples and their indices e [m] in the erased set."""
-
-    def __call__(self, out: Output, e: Tensor) -> Tensor: ...
-
-
-@runtime_checkable
-class Estimator(Protocol):
-    """A forgetting loss that learns or draws: kept in snapshots, on the run's own stream."""
-
-    def tensors(self) -> dict[str, Tensor]: ...
-
-    def draw_from(self, noise: torch.Generator) -> None: ...
-
-
-@runtime_checkable
-class Following(Protocol):
-    """A forgetting loss that looks at the model as it changes, `every` so many steps: kept in
-    snapshots. What it has seen must stay in the same tensors."""
-
-    every: int
-
-    def tensors(self) -> dict[str, Tensor]: ...
-
-    def follow(self, model: VIB, step: int) -> None: ...
-
-
-@runtime_checkable
-class ClosedForm(Protocol):
-    """A forgetting loss whose gradients with respect to the outputs are known in closed form."""
-
-    def gradient(self, out: Output, e: Tensor) -> OutputGradient: ...
-
-
-class Stop(Protocol):
-    """When to end; asked of the model that would be shipped."""
-
-    def __call__(self, model: VIB, step: int, /) -> bool: ...
-
-    def state(self) -> dict[str, Any]:
-        """What it remembers from check to check, in JSON's own types."""
-        ...
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        ...
-
-
-class Variables(Protocol):
-    """What is descended on. The plain case is the weights themselves (`Weights`)."""
-
-    theta_V: Tensor  # noqa: N815
-
-    def place(self, noise: torch.Generator) -> None:
-        """Give the model the weights that the coming step is to be taken at."""
-        ...
-
-    def gradients(self, g_2D: Tensor, loss_u: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients [2, V] and L_u of the variables, from those of the model's weights."""
-        ...
-
-    def ship(self, theta_V: Tensor, model_D: Tensor) -> None:
-        """Write to model_D the weights to ship when the variables are (averaged) theta_V."""
-        ...
-
-
-class Update(Protocol):
-    """How a gradient is followed: Adam, unless a method has its own."""
-
-    def tensors(self) -> dict[str, Tensor]: ...
-
-    def step(self, g_V: Tensor, lr: float) -> None: ...
-
-
-class Weights:
-    """The model's own weights as variables."""
-
-    def __init__(self, flat: FlatParameters) -> None:
-        self.theta_V = flat.theta_D
-
-    def place(self, noise: torch.Generator) -> None:
-        """They are in place."""
-
-    def gradients(self, g_2D: Tensor, loss_u: Tensor) -> tuple[Tensor, Tensor]:
-        return g_2D, loss_u
-
-    def ship(self, theta_V: Tensor, model_D: Tensor) -> None:
-        model_D.copy_(theta_V)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +160,11 @@ def descend(
     """
     began = time.perf_counter()
     device = model.device
+    settings = replace(
+        settings,
+        erased_batch=run.halved(settings.erased_batch),
+        remaining_batch=run.halved(settings.remaining_batch),
+    )
     shipped = copy_model(model).eval()
     shipped_D = FlatParameters(shipped).theta_D
     flat = FlatParameters(model.train(not settings.frozen_statistics))

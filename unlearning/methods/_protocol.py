@@ -130,3 +130,8 @@ class Run:
     snapshots: Resumption = field(default_factory=Resumption)
     precision: Literal["float32", "bfloat16"] = "float32"
     identity: str = ""  # names the run in its snapshots; empty when none is wanted
+    halvings: int = 0  # of the minibatches, for want of memory
+
+    def halved(self, batch: int) -> int:
+        """A minibatch of `batch` samples, halved so often; 0 stays 0, and others at least 1."""
+        return batch and max(1, batch >> self.halvings)

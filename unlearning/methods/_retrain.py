@@ -7,7 +7,7 @@ a fraction of the time, and the fair one to compare the speed of unlearning with
 from __future__ import annotations
 
 import time
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import torch
 
@@ -66,7 +66,7 @@ def retrain(model: VIB, problem: Problem, config: TrainingConfig, run: Run) -> O
     retrained = train(
         model.architecture,
         problem.remaining,
-        config,
+        replace(config, batch=max(2, run.halved(config.batch))),  # a batch norm cannot take one
         seed=run.seed,
         device=run.device,
         precision=run.precision,

@@ -31,8 +31,9 @@ from torch.nn import functional
 
 from unlearning._closed_forms import SoftTargets
 from unlearning._fields import check_choice, check_int, check_number, from_fields, to_fields
-from unlearning.methods._descent import Descent, ForgetLoss, descend, weighting_warnings
+from unlearning.methods._descent import Descent, descend, weighting_warnings
 from unlearning.methods._level import LevelTargets
+from unlearning.methods._parts import ForgetLoss
 from unlearning.methods._protocol import Outcome, Problem, Run
 from unlearning.methods._stop import StopRule
 from unlearning.methods._targets import Targets, make_targets
