@@ -150,7 +150,7 @@ def canary_gate(
         verdict,
         p_value=p_value,
         power=_canary_power(n, limits.level),
-        detectable=detectable_rate(n, 0.5, limits.level),
+        detectable=detectable_rate(n, 0.5, limits.level / 2.0),  # either side
         citation=f"Steinke et al. 2023; {CLOPPER_PEARSON}",
         detail=detail,
     )

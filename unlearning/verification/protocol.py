@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from unlearning.verification.label_gates import (
     trigger_gate,
 )
 from unlearning.verification.membership_gate import membership_gates
+from unlearning.verification.power import detectable_rate
 from unlearning.verification.relearning_gate import relearning_gate
 from unlearning.verification.scores import Bool, Scores, score
 from unlearning.verification.thresholds import Thresholds
@@ -258,26 +259,24 @@ def _reversal_gates(after: VIB, earlier: Sequence[Canaries], limits: Thresholds)
     """
     if not earlier:
         return []
+    shared = limits.level / len(earlier)
     gates = [
-        canary_gate(score(after, group.samples).margin, np.asarray(group.trained), limits)
+        canary_gate(
+            score(after, group.samples).margin,
+            np.asarray(group.trained),
+            replace(limits, level=shared),
+        )
         for group in earlier
     ]
     worst = min(gates, key=lambda gate: gate.p_value or 0.0)
-    p_value = min(1.0, (worst.p_value or 0.0) * len(gates))
     return [
-        Gate(
-            "G7",
-            "reversal",
-            "the canary group of an earlier job that is guessed best",
-            worst.statistic,
-            worst.low,
-            worst.high,
-            0.0,
-            0.5,
-            worst.samples,
-            "FAIL" if p_value <= limits.level else "PASS",
-            p_value=p_value,
-            citation=worst.citation,
+        replace(
+            worst,
+            gate="G7",
+            name="reversal",
+            what="the canary group of an earlier job that is guessed best",
+            p_value=min(1.0, (worst.p_value or 0.0) * len(gates)),
+            detectable=detectable_rate(worst.samples, 0.5, shared / 2.0, tests=1),
             detail={"groups": len(gates)},
         )
     ]

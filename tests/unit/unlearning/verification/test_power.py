@@ -112,5 +112,5 @@ def test_more_samples_find_less_and_too_few_find_nothing() -> None:
     assert detectable_rate(2, 0.5, 0.05) is None
     assert canary_gate(np.zeros(4), np.arange(4) < 2, LIMITS).detectable is None
     assert canary_gate(np.zeros(40), np.arange(40) < 20, LIMITS).detectable == pytest.approx(
-        detectable_rate(40, 0.5, 0.05)
+        detectable_rate(40, 0.5, 0.025)  # two-sided
     )

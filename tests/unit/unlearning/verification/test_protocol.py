@@ -231,6 +231,9 @@ def test_canaries_that_are_remembered_or_come_back_are_caught(ordinary: Scene) -
     assert "reversal" not in _names(now)
     later = verify(ordinary.before, remembering, Evidence(*sets, canaries=other, earlier=[group]))
     assert "reversal" in _names(later)
+    for report, inside in ((now, True), (later, False)):
+        [reversal] = [gate for gate in report.gates if gate.gate == "G7"]
+        assert (reversal.least <= reversal.statistic <= reversal.most) is inside
     assert "canaries" not in _names(later)
 
 
