@@ -124,7 +124,7 @@ def extend(tx: Transaction, request_id: str, due_at: datetime, reason: str) -> E
         before=request.due_at.isoformat(),
         reason=reason,
     )
-    request.due_at = due_at
+    request.due_at, request.warned = due_at, None
     for job in carrying:
         jobs.reschedule(tx, job.id)
     return request

@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     """Pause between two rounds of `sweep`."""
     poll_seconds: Annotated[float, Field(gt=0)] = 0.2
     """How often a process looks for changed jobs and newly published versions."""
+    due_warning_days: Annotated[float, Field(ge=0)] = 7.0
+    """An open request that is due within so many days is warned of, once."""
     secret: SecretStr | None = None
     """Keys the hashes of subjects. Embedded mode makes one; production must set it."""
     signing_key: Path | None = None

@@ -234,6 +234,15 @@ class Client:
             Version.model_validate(item) for item in self._pages(f"/models/{name}/versions", {})
         ]
 
+    def warnings(self) -> list[str]:
+        """What somebody must see to: no worker runs, requests are overdue."""
+        try:
+            answer = self._transport.call("GET", "/readyz")
+        except ApiError:  # not ready: nothing is known of the rest
+            return []
+        found: list[str] = answer.json().get("warnings", [])
+        return found
+
     def ready(self) -> bool:
         """Does the service say that it can answer?"""
         try:

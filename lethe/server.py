@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import uvicorn
@@ -54,7 +57,8 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         place = f"[{shown}]:{chosen}" if ":" in shown else f"{shown}:{chosen}"
         note(f"Serving on http://{place}")
         if workers > 1:
-            Multiprocess(config, sockets=[listening]).run()
+            with _counting_together():
+                Multiprocess(config, sockets=[listening]).run()
             return
         server = uvicorn.Server(config)
         server.run(sockets=[listening])
@@ -67,6 +71,18 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         note("The service has stopped")
     finally:
         listening.close()
+
+
+@contextmanager
+def _counting_together() -> Iterator[None]:
+    """A folder in which processes started inside count calls and predictions for one another."""
+    name = "PROMETHEUS_MULTIPROC_DIR"
+    if name in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="lethe-metrics-") as folder:
+        os.environ[name] = folder
+        yield
 
 
 def application() -> FastAPI:

@@ -74,7 +74,7 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
                 opened.callback(state.backend.close)
                 state.first_key = await run_in_threadpool(startup.prepare, state.backend)
             db = state.backend.db
-            state.metrics = Metrics(db)
+            state.metrics = Metrics(db, settings.due_warning_days)
             state.key_use = KeyUse(db)
             opened.push_async_callback(run_in_threadpool, state.key_use.close)
             state.watcher = Watcher(db, settings.poll_seconds)

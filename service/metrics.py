@@ -1,70 +1,73 @@
-"""Prometheus metrics: what the database counts, read at each scrape."""
+"""Prometheus metrics: the records' figures, and what this service's processes did themselves.
+
+Calls and predictions are counted in memory; where several processes share a socket
+(`lethe serve --workers`), in files of PROMETHEUS_MULTIPROC_DIR, so that each answers for all.
+See docs/decisions/0009.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
-from core import canaries, facts, registry
-from core.datasets import datasets
 from core.db import Database
-from core.states import JOB, REQUEST
+from service.counted import Records
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable by which prometheus_client counts in files."""
 
-class _Counts(Collector):
-    def __init__(self, db: Database) -> None:
-        self._db = db
-
-    def collect(self) -> Iterator[Metric]:
-        with self._db.reading() as session:
-            requests, jobs = facts.counts(session)
-            models = facts.of_models(session, registry.models(session))
-            planted, named = canaries.counts(session), datasets(session)
-        for noun, counted, states in (
-            ("erasure_requests", requests, REQUEST.moves),
-            ("jobs", jobs, JOB.moves),
-        ):
-            family = GaugeMetricFamily(
-                f"lethe_{noun}",
-                f"{noun.replace('_', ' ').capitalize()} by state.",
-                labels=["state"],
-            )
-            for state in states:
-                family.add_metric([state], counted.get(state, 0))
-            yield family
-        left = GaugeMetricFamily(
-            "lethe_drift_budget_left_ratio",
-            "What is left of each limit of a model's drift budget; at 0 it is retrained exactly.",
-            labels=["model", "limit"],
-        )
-        for found in models:
-            if found.drift is not None:
-                for limit, share in found.drift.left.items():
-                    left.add_metric([found.model.name, limit], share)
-        yield left
-        groups = GaugeMetricFamily(
-            "lethe_canary_groups_left",
-            "Groups of canaries that jobs to come may spend; without one a job proves less.",
-            labels=["dataset"],
-        )
-        for dataset in named:
-            if dataset.id in planted:
-                groups.add_metric([dataset.name], planted[dataset.id].left)
-        yield groups
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class Metrics:
     """One registry an application, so that two in one process do not meet."""
 
-    def __init__(self, db: Database) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(_Counts(db))
+    def __init__(self, db: Database, due_warning_days: float) -> None:
+        self._records = CollectorRegistry(auto_describe=False)
+        self._records.register(Records(db, due_warning_days))
+        self._own = CollectorRegistry()
+        shared = os.environ.get(SHARED)
+        if shared:
+            MultiProcessCollector(self._own, path=shared)  # type: ignore[no-untyped-call]
+        registry = None if shared else self._own
+        self._calls = Counter(
+            "lethe_http_requests",
+            "Calls answered, by route and status.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._call_seconds = Histogram(
+            "lethe_http_request_seconds",
+            "From a call's head to the end of its answer; long-polls and event streams wait.",
+            ["method", "route"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._predictions = Counter(
+            "lethe_predictions", "Inputs classified.", ["model"], registry=registry
+        )
+        self._prediction_seconds = Histogram(
+            "lethe_prediction_seconds",
+            "One call's decoding and forward pass.",
+            ["model"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+
+    def called(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A call was answered."""
+        self._calls.labels(method, route, str(status)).inc()
+        self._call_seconds.labels(method, route).observe(seconds)
+
+    def predicted(self, model: str, inputs: int, seconds: float) -> None:
+        """So many inputs were classified in one call."""
+        self._predictions.labels(model).inc(inputs)
+        self._prediction_seconds.labels(model).observe(seconds)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self._records) + generate_latest(self._own)

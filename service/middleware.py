@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core import logs
 from core.ids import new_id
 from service.errors import answer
+from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +70,18 @@ class RequestShell:
                 raise
             await answer(error, request_id)(scope, receive, sending)
         finally:
+            seconds, method, route = time.perf_counter() - started, scope["method"], template(scope)
             log.info(
                 "call",
                 extra={
-                    "method": scope["method"],
-                    "route": template(scope),
+                    "method": method,
+                    "route": route,
                     "status": status,
-                    "ms": round((time.perf_counter() - started) * 1000, 1),
+                    "ms": round(seconds * 1000, 1),
                 },
             )
+            metrics: Metrics = scope["app"].state.metrics
+            metrics.called(method, route, status, seconds)
 
     def _capped(self, receive: Receive) -> Receive:
         seen = 0

@@ -11,7 +11,7 @@ from service.schemas.common import NO_NUL
 
 Cursor = Annotated[
     str | None,
-    Query(max_length=100, pattern=NO_NUL, description="`next` of the page before."),
+    Query(alias="cursor", max_length=100, pattern=NO_NUL, description="`next` of the page before."),
 ]
 Limit = Annotated[int, Query(ge=1, le=200, description="At most so many items.")]
 ModelName = Annotated[str, Path(max_length=100, pattern=NO_NUL)]

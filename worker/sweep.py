@@ -12,13 +12,17 @@ import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import appending, datasets, holding, leases, registry, replicas
+from core import appending, datasets, deadlines, holding, leases, registry, replicas, workers
 from core.backend import Backend
 from core.errors import LetheError
 
 log = logging.getLogger(__name__)
 
 LEASE = "sweep"
+BEAT_EVERY = 5.0
+ALIVE_SECONDS = 20.0
+"""A worker that has not been heard of for so long is not counted any more."""
+WARN_EVERY = 30.0
 PURGE_EVERY = 600.0
 ORPHAN_SECONDS = 3600.0
 """A checkpoint file that no row names may be about to get one; not after an hour."""
@@ -31,6 +35,7 @@ class Sweep:
         self._backend, self._owner = backend, owner
         self._over = threading.Event()
         self._purged = time.monotonic()
+        self._beaten = self._warned = -PURGE_EVERY
         self._woken: dict[str, tuple[float, float]] = {}
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
@@ -43,22 +48,35 @@ class Sweep:
         self._over.set()
         self._thread.join()
         try:
+            workers.leave(self._backend.db, self._owner)
             leases.give_up(self._backend.db, LEASE, self._owner)
         except SQLAlchemyError as error:
             log.warning("the lease of sweep runs out by itself: %s", error)
 
     def _run(self) -> None:
         seconds = self._backend.settings.sweep_seconds
-        while not self._over.wait(seconds):
+        pause = 0.0  # that this worker is alive is said at once
+        while not self._over.wait(pause):
+            pause = seconds
             try:
+                self.beat()
                 if leases.take(self._backend.db, LEASE, self._owner, 5 * seconds):
                     self.once()
             except (SQLAlchemyError, LetheError, OSError) as error:
                 log.warning("sweep failed and will try again: %s", error)
 
+    def beat(self) -> None:
+        """Say that this worker is alive, every few seconds."""
+        if time.monotonic() - self._beaten > BEAT_EVERY:
+            self._beaten = time.monotonic()
+            workers.beat(self._backend.db, self._owner, ALIVE_SECONDS)
+
     def once(self) -> None:
         """One round."""
         self._wake()
+        if time.monotonic() - self._warned > WARN_EVERY:
+            self._warned = time.monotonic()
+            deadlines.warn(self._backend.db, self._backend.settings.due_warning_days)
         if time.monotonic() - self._purged > PURGE_EVERY:
             self._purged = time.monotonic()
             self.purge()
@@ -81,6 +99,7 @@ class Sweep:
         """Remove checkpoint files that no row names, what killed appends left, dead replicas."""
         with self._backend.db.transaction() as tx:
             replicas.forget_dead(tx, older_than=86_400.0)
+            workers.forget_dead(tx, older_than=86_400.0)
             keep = registry.digests_in_use(tx.session)
             found = datasets.datasets(tx.session)
         for dataset in found:

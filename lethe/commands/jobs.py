@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lethe.console import AsJson, show, table
+from lethe.console import AsJson, note, show, table
 
 
 def jobs(
@@ -26,6 +26,8 @@ def jobs(
     with Client() as client:
         one = client.job(job_id) if job_id is not None else None
         found = [one] if one else list(islice(client.jobs(status=status), limit))
+        for warning in client.warnings():
+            note(warning)
     rows = [
         (job.id, job.model, job.status, f"{job.progress.fraction:.0%}", words(job), job.error)
         for job in found

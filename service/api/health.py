@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import text
 
+from core import figures
 from core.backend import Backend
+from core.figures import Standing
 from service.deps import BackendDep
 from service.metrics import CONTENT_TYPE, Metrics
 from service.schemas import Alive, Check, Readiness
@@ -30,8 +31,12 @@ def livez() -> Alive:
     responses={503: {"model": Readiness, "description": "Not ready; the checks say why."}},
 )
 def readyz(request: Request, response: Response, backend: BackendDep) -> Readiness:
-    """Ready when the database answers and, where models are served, one is."""
-    checks = {"database": _database(backend)}
+    """Ready when the database answers and, where models are served, one is.
+
+    `warnings` say what is wrong besides: no worker runs, requests are overdue.
+    """
+    standing = _standing(backend)
+    checks = {"database": _answers(standing)}
     models: dict[str, Any] = {}
     loader = getattr(request.app.state, "loader", None)
     if loader is not None:
@@ -40,7 +45,15 @@ def readyz(request: Request, response: Response, backend: BackendDep) -> Readine
     ready = all(check.ok for check in checks.values())
     if not ready:
         response.status_code = 503
-    return Readiness(status="ready" if ready else "not ready", checks=checks, models=models)
+    return Readiness(
+        status="ready" if ready else "not ready",
+        checks=checks,
+        models=models,
+        workers=standing and standing.workers,
+        waiting=standing and standing.waiting,
+        overdue=standing and standing.overdue,
+        warnings=standing.warnings() if standing else [],
+    )
 
 
 @router.get(
@@ -49,17 +62,23 @@ def readyz(request: Request, response: Response, backend: BackendDep) -> Readine
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(request: Request) -> Response:
-    """Prometheus' text format: counts by state, what is left of drift budgets; no person's name."""
+    """Prometheus' text format: requests, jobs, deadlines, workers, models; no person's name."""
     found: Metrics = request.app.state.metrics
     return Response(found.text(), media_type=CONTENT_TYPE)
 
 
-def _database(backend: Backend) -> Check:
+def _standing(backend: Backend) -> Standing | None:
+    """What the database says of workers, jobs and due dates; None when it does not answer."""
     try:
         with backend.db.reading() as session:
-            session.execute(text("SELECT 1"))
+            return figures.standing(session)
     except Exception as error:  # noqa: BLE001  # any: then it does not answer
         log.warning("the database does not answer: %s", error)
+        return None
+
+
+def _answers(standing: Standing | None) -> Check:
+    if standing is None:
         return Check(ok=False, detail="the database does not answer")
     return Check(ok=True, detail="answers")
 

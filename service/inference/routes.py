@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from core.errors import Invalid
 from service.deps import CanPredict
 from service.inference.inputs import PredictionInput, read_json, to_array
 from service.inference.loader import Loader, Served
+from service.metrics import Metrics
 
 router = APIRouter(tags=["inference"])
 
@@ -45,7 +47,11 @@ async def predict(
         source = PredictionInput(request.query_params.get("model"), None, [body])
     else:
         source = read_json(body)
+    started = time.perf_counter()
     answer, version = await asyncio.to_thread(_answer, loader, source)
+    metrics: Metrics = request.app.state.metrics
+    seconds = time.perf_counter() - started
+    metrics.predicted(answer["model"], len(answer["predictions"]), seconds)
     return JSONResponse(answer, headers={"X-Model-Version": str(version)})
 
 

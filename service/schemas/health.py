@@ -27,4 +27,10 @@ class Readiness(Out):
 
     status: Literal["ready", "not ready"]
     checks: dict[str, Check]
+    workers: Annotated[int | None, Field(description="Worker processes that are alive.")]
+    waiting: Annotated[int | None, Field(description="Jobs that wait for one.")]
+    overdue: Annotated[int | None, Field(description="Open erasure requests past their due date.")]
+    warnings: Annotated[
+        list[str], Field(description="What somebody must see to; it may be sent traffic still.")
+    ]
     models: Annotated[dict[str, Any], Field(description="What this process serves, by model.")]

@@ -194,8 +194,8 @@ def test_the_history_tells_what_happened(api: TestClient) -> None:
 def test_lists_come_in_pages_and_filtered(api: TestClient, api_backend: Backend) -> None:
     ids = [posted(api, f"subject-{i}")["id"] for i in range(5)]
     first = api.get("/erasure-requests", params={"limit": 2}).json()
-    second = api.get("/erasure-requests", params={"limit": 2, "after": first["next"]}).json()
-    third = api.get("/erasure-requests", params={"limit": 2, "after": second["next"]}).json()
+    second = api.get("/erasure-requests", params={"limit": 2, "cursor": first["next"]}).json()
+    third = api.get("/erasure-requests", params={"limit": 2, "cursor": second["next"]}).json()
     seen = [item["id"] for each in (first, second, third) for item in each["items"]]
     assert sorted(seen) == sorted(ids)
     assert len(seen) == 5
@@ -221,7 +221,7 @@ def test_lists_come_in_pages_and_filtered(api: TestClient, api_backend: Backend)
         ({"limit": 201}, 422),
         ({"limit": "x"}, 422),
         ({"overdue": "perhaps"}, 422),
-        ({"after": "\0"}, 422),
+        ({"cursor": "\0"}, 422),
     ],
 )
 def test_wrong_filters_are_refused(

@@ -65,7 +65,7 @@ def test_a_job_names_its_versions_by_number(api: TestClient, api_hand: Hand) -> 
 def test_jobs_come_in_pages_and_filtered(api: TestClient, api_hand: Hand) -> None:
     ids = [posted(api, f"subject-{i}")["job_id"] for i in range(3)]
     first = api.get("/jobs", params={"limit": 2}).json()
-    second = api.get("/jobs", params={"limit": 2, "after": first["next"]}).json()
+    second = api.get("/jobs", params={"limit": 2, "cursor": first["next"]}).json()
     seen = [item["id"] for each in (first, second) for item in each["items"]]
     assert sorted(seen) == sorted(ids)
     assert second["next"] is None

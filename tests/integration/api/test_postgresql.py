@@ -80,7 +80,7 @@ def test_the_whole_surface(client: TestClient, backend: Backend) -> None:
 
 
 def test_text_that_postgresql_cannot_hold_is_refused(client: TestClient) -> None:
-    for path in ("/jobs/a%00b", "/models/a%00b", "/erasure-requests/a%00b", "/jobs?after=%00"):
+    for path in ("/jobs/a%00b", "/models/a%00b", "/erasure-requests/a%00b", "/jobs?cursor=%00"):
         assert client.get(path).status_code == 422
     del client.headers["Authorization"]
     assert client.get("/jobs", headers={"Authorization": "Bearer a\0b"}).status_code in (401, 422)

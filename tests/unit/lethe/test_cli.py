@@ -42,6 +42,7 @@ COMMANDS = [
     ["export-openapi"],
     ["db"],
     ["db", "upgrade"],
+    ["db", "downgrade"],
     ["demo"],
 ]
 
@@ -154,6 +155,9 @@ def test_the_audit_chain(lethe: Commands) -> None:
 def test_database(lethe: Commands) -> None:
     assert lethe.json("db", "upgrade")["current"] is True
     assert "is up to date" in lethe.ok("db", "upgrade")
+    assert lethe.json("db", "downgrade", "0001")["revision"] == "0001"
+    assert "cannot bring the database there" in lethe.fails("db", "downgrade", "nowhere")
+    assert "would lose" not in lethe.ok("db", "upgrade", "--wait", "5")
 
 
 def test_openapi(lethe: Commands) -> None:
