@@ -12,6 +12,7 @@ from core.db import Database
 from core.identities import Identities
 from core.queue import Queue
 from core.samples import SampleStore
+from core.scratch import ScratchStore
 from core.settings import Settings
 
 
@@ -23,7 +24,7 @@ class Backend:
     db: Database
     samples: SampleStore
     checkpoints: CheckpointStore
-    scratch: CheckpointStore
+    scratch: ScratchStore
     identities: Identities
     signer: Signer
 
@@ -40,7 +41,7 @@ def open_backend(settings: Settings, send: Callable[[str], None] | None = None) 
         db=Database(settings.database, chain=audit.chain, send=send or Queue(settings).wake),
         samples=SampleStore(f"{store}/samples"),
         checkpoints=CheckpointStore(f"{store}/checkpoints"),
-        scratch=CheckpointStore(f"{store}/scratch"),
+        scratch=ScratchStore(f"{store}/scratch"),
         identities=Identities(settings.secret_bytes),
         signer=open_signer(settings),
     )

@@ -8,32 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
 import re
-import secrets
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from core._files import TEMPORARY, FileStore
 from core.errors import Invalid, LetheError, NotFound, Unavailable
-from core.points import reached
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 SUFFIX = ".safetensors"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY = ".writing"
 
 
 class CheckpointMissing(NotFound):
@@ -69,16 +61,8 @@ class Checkpoint:
     metadata: dict[str, str]
 
 
-class CheckpointStore:
+class CheckpointStore(FileStore):
     """Checkpoints in one directory, local or on any fsspec URL; threads may share it."""
-
-    def __init__(self, url: str, storage_options: dict[str, Any] | None = None) -> None:
-        """`url`: a local path (made on the first write) or a URL that fsspec takes, with its
-        `storage_options`."""
-        self._url = url
-        self._fs, self._root = fsspec.core.url_to_fs(url, **(storage_options or {}))
-        self._root = self._root.rstrip("/")
-        self._local = Path(self._root) if "file" in _protocols(self._fs) else None
 
     def write(self, arrays: Arrays, metadata: Mapping[str, str]) -> Stored:
         """Store arrays and flat metadata; equal content is stored once.
@@ -94,7 +78,7 @@ class CheckpointStore:
         stored = Stored(hashlib.sha256(data).hexdigest(), len(data))
         try:
             if self._digest_found(stored.digest) != stored.digest:
-                self._publish(self._path(stored.digest), data)
+                self._publish(_name(stored.digest), data)
         except OSError as err:
             raise CheckpointStoreUnavailable(
                 f"Cannot write to the checkpoint store {self._url}: check its space and "
@@ -118,7 +102,7 @@ class CheckpointStore:
 
     def exists(self, digest: str) -> bool:
         """Whether a file of that name is there; `read` says whether it is sound."""
-        return bool(self._fs.exists(self._path(digest)))
+        return bool(self._fs.exists(f"{self._root}/{_name(digest)}"))
 
     def digests(self) -> list[str]:
         """Digests of every stored checkpoint, sorted."""
@@ -130,7 +114,7 @@ class CheckpointStore:
         On a local disk the removal has reached the directory when this returns. The blocks
         are freed, not overwritten: on journals and flash, overwriting would promise nothing.
         """
-        return self._remove(self._path(digest))
+        return self._remove(_name(digest))
 
     def remove_orphans(self, keep: set[str], older_than_seconds: float) -> list[str]:
         """Remove checkpoints not in `keep` and abandoned temporary files, if old enough.
@@ -142,29 +126,17 @@ class CheckpointStore:
         orphans = [
             name
             for name in self._names()
-            if name.endswith(_TEMPORARY)
+            if name.endswith(TEMPORARY)
             or (_is_final(name) and name.removesuffix(SUFFIX) not in keep)
         ]
-        paths = {name: f"{self._root}/{name}" for name in orphans}
-        return [
-            name
-            for name, path in paths.items()
-            if self._modified(path) <= horizon and self._remove(path)
-        ]
+        return [name for name in orphans if self._modified(name) <= horizon and self._remove(name)]
 
     # Inside
 
-    def _path(self, digest: str) -> str:
-        if not _DIGEST.fullmatch(digest):
-            raise CheckpointInvalid(
-                f"{digest!r} is no checkpoint digest: give the 64 hex digits of its SHA-256"
-            )
-        return f"{self._root}/{digest}{SUFFIX}"
-
     def _bytes(self, digest: str) -> bytes:
-        path = self._path(digest)
+        name = _name(digest)
         try:
-            return bytes(self._fs.cat_file(path))
+            return self._read(name)
         except FileNotFoundError as err:
             raise CheckpointMissing(
                 f"Checkpoint {digest} is not in {self._url}: it was destroyed, or the store "
@@ -180,47 +152,6 @@ class CheckpointStore:
             return hashlib.sha256(self._bytes(digest)).hexdigest()
         except CheckpointMissing:
             return None
-
-    def _names(self) -> list[str]:
-        self._fs.invalidate_cache()  # other processes write here too
-        try:
-            paths = self._fs.ls(self._root, detail=False)
-        except FileNotFoundError:
-            return []
-        return sorted(path.rsplit("/", 1)[-1] for path in paths)
-
-    def _modified(self, path: str) -> float:
-        """Seconds since the epoch; infinite for a file that went away meanwhile."""
-        try:
-            modified: datetime = self._fs.modified(path)
-        except FileNotFoundError:
-            return math.inf
-        return modified.timestamp()
-
-    def _publish(self, path: str, data: bytes) -> None:
-        if self._local is None:
-            self._fs.makedirs(self._root, exist_ok=True)
-            self._fs.pipe_file(path, data)  # one put: an object appears whole
-            return
-        self._local.mkdir(parents=True, exist_ok=True)
-        temporary = self._local / f"{secrets.token_hex(8)}{_TEMPORARY}"
-        reached("checkpoint:before-write")
-        try:
-            _write(temporary, data)
-            _rename(temporary, Path(path))
-            reached("checkpoint:after-rename")
-            _sync_directory(self._local)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _remove(self, path: str) -> bool:
-        if not self._fs.exists(path):  # an object store deletes what is not there, silently
-            return False
-        with suppress(FileNotFoundError):  # another sweep was faster
-            self._fs.rm_file(path)
-        if self._local is not None:
-            _sync_directory(self._local)
-        return True
 
 
 def serialise(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
@@ -261,32 +192,13 @@ def deserialise(digest: str, data: bytes) -> Checkpoint:
     return Checkpoint(digest, arrays, metadata)
 
 
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        reached("checkpoint:after-write")
-        os.fsync(file.fileno())
-    reached("checkpoint:after-fsync")
-
-
-def _rename(temporary: Path, path: Path) -> None:
-    temporary.replace(path)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename or a removal in it outlast a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _name(digest: str) -> str:
+    if not _DIGEST.fullmatch(digest):
+        raise CheckpointInvalid(
+            f"{digest!r} is no checkpoint digest: give the 64 hex digits of its SHA-256"
+        )
+    return f"{digest}{SUFFIX}"
 
 
 def _is_final(name: str) -> bool:
     return name.endswith(SUFFIX) and bool(_DIGEST.fullmatch(name.removesuffix(SUFFIX)))
-
-
-def _protocols(filesystem: Any) -> tuple[str, ...]:
-    protocol = filesystem.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)

@@ -22,6 +22,8 @@ POINTS: dict[str, str] = {
     "claim:after-commit": "the job is claimed",
     "unlearn:step": "in the middle of unlearning, every ten steps",
     "retrain:step": "in the middle of an exact retraining, every fifty steps",
+    "scratch:before-write": "where a long run stands is about to be written",
+    "scratch:after-write": "it is written, and what was kept before lies there still",
     "checkpoint:before-write": "a checkpoint is about to be written under a temporary name",
     "checkpoint:after-write": "its bytes are written, not yet on the disk",
     "checkpoint:after-fsync": "they are on the disk, still under the temporary name",

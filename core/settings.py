@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """How often a process looks for changed jobs and newly published versions."""
     due_warning_days: Annotated[float, Field(ge=0)] = 7.0
     """An open request that is due within so many days is warned of, once."""
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """How often a long unlearning or retraining keeps where it stands, for a worker to go on."""
     secret: SecretStr | None = None
     """Keys the hashes of subjects. Embedded mode makes one; production must set it."""
     signing_key: Path | None = None

@@ -38,6 +38,7 @@ def destroy(context: Context) -> str:
     if planted and samples is None:
         context.engine.backend.samples.purge(context.dataset.id)
     versions = _destroy_versions(context)
+    context.engine.backend.scratch.destroy(context.job.id)
     context.stop_if_lost()
     complete(context, samples, versions)
     return "succeeded"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import holding, jobs, requests
+from core import holding, jobs, requests, tracing
 from core.errors import CancelRequested, LeaseLost, LetheError
 from core.holding import Held
 from core.jobs import NO_PROGRESS
@@ -72,7 +72,9 @@ def _run(context: Context, state: str) -> str:
         context.stop_if_lost()
         if state in ("running", "verifying"):
             context.stop_if_asked()
-        state = STEPS[state](context)
+        step = STEPS[state]
+        with tracing.span(step.__name__, job=context.job.id):
+            state = step(context)
     return state
 
 
@@ -115,4 +117,5 @@ def _cancel(engine: Engine, held: Held) -> str:
                 requests.finish(tx, request, to, request.reason or "cancelled")
     if digest is not None:
         engine.backend.checkpoints.destroy(digest)
+    engine.backend.scratch.destroy(held.job_id)
     return "cancelled"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete
@@ -17,7 +19,9 @@ from core.samples import SPLIT_CODE
 from unlearning import (
     VIB,
     Architecture,
+    Outcome,
     Problem,
+    Snapshot,
     StepReport,
     TrainingConfig,
     TrainProgress,
@@ -26,6 +30,8 @@ from unlearning import (
     unlearn,
 )
 from worker.context import Context
+from worker.memory import with_less_memory
+from worker.resuming import forget_where, resumable
 from worker.teaching import current_teacher
 
 RETRAIN = "retrain"
@@ -114,6 +120,7 @@ def forget(context: Context) -> str:
         )
         reached("candidate:before-commit")
     reached("candidate:after-commit")
+    forget_where(context)
     context.job = job
     return "verifying"
 
@@ -204,15 +211,25 @@ def _unlearn(context: Context, strategy: str) -> Forgotten:
         teacher,
         noise=len(context.to_forget) - len(context.erased_train),
     )
-    outcome = unlearn(
-        model,
-        problem,
-        strategy=strategy,
-        seed=context.job.seed + context.job.rung,
-        device=context.engine.device,
-        rung=context.job.rung,
-        on_step=on_step,
-        should_stop=context.heart.should_stop,
+
+    def run(resume: Snapshot | None, keep: Callable[[Snapshot], None], halvings: int) -> Outcome:
+        return unlearn(
+            model,
+            problem,
+            strategy=strategy,
+            seed=context.job.seed + context.job.rung,
+            device=context.engine.device,
+            rung=context.job.rung,
+            halvings=halvings,
+            on_step=on_step,
+            should_stop=context.heart.should_stop,
+            resume=resume,
+            on_snapshot=keep,
+            snapshot_every=context.engine.backend.settings.checkpoint_seconds,
+        )
+
+    outcome, halved = with_less_memory(
+        context, lambda halvings: resumable(context, partial(run, halvings=halvings))
     )
     return Forgotten(
         outcome.model,
@@ -221,13 +238,16 @@ def _unlearn(context: Context, strategy: str) -> Forgotten:
         outcome.seconds,
         outcome.converged,
         outcome.flagged_count - problem.noise,
-        outcome.warnings,
+        [*outcome.warnings, *halved],
     )
 
 
 def retrain(context: Context, phase: str, start: float, end: float) -> Forgotten:
-    """Train anew on everything that remains: exact. Progress runs from `start` to `end`."""
+    """Train anew on everything that remains: exact. Progress runs from `start` to `end`.
 
+    Goes on from the job's scratch, and with smaller minibatches where memory runs out. Raises
+    what `with_less_memory` does.
+    """
     steps = 0
 
     def on_progress(progress: TrainProgress) -> None:
@@ -248,14 +268,23 @@ def retrain(context: Context, phase: str, start: float, end: float) -> Forgotten
     training = dict(context.model.training)
     training.pop("preset", None)
     config = TrainingConfig.from_dict(training)
-    model = train(
-        Architecture.from_dict(context.model.architecture),
-        samples,
-        config,
-        seed=context.job.seed,
-        device=context.engine.device,
-        on_progress=on_progress,
-        should_stop=context.heart.should_stop,
+
+    def run(resume: Snapshot | None, keep: Callable[[Snapshot], None], halvings: int) -> VIB:
+        return train(
+            Architecture.from_dict(context.model.architecture),
+            samples,
+            replace(config, batch=max(2, config.batch >> halvings)),
+            seed=context.job.seed,
+            device=context.engine.device,
+            on_progress=on_progress,
+            should_stop=context.heart.should_stop,
+            resume=resume,
+            on_snapshot=keep,
+            snapshot_every=context.engine.backend.settings.checkpoint_seconds,
+        )
+
+    model, halved = with_less_memory(
+        context, lambda halvings: resumable(context, partial(run, halvings=halvings))
     )
     return Forgotten(
         model,
@@ -264,7 +293,7 @@ def retrain(context: Context, phase: str, start: float, end: float) -> Forgotten
         time.perf_counter() - began,
         converged=True,
         flagged=0,
-        warnings=[],
+        warnings=halved,
         trained=len(samples),
         below=context.dataset.next_key,
     )

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core import appending, datasets, deadlines, holding, leases, registry, replicas, workers
 from core.backend import Backend
 from core.errors import LetheError
+from worker import leftovers
 
 log = logging.getLogger(__name__)
 
@@ -104,5 +105,6 @@ class Sweep:
             found = datasets.datasets(tx.session)
         for dataset in found:
             appending.settle(self._backend.db, self._backend.samples, dataset.id)
+        leftovers.clear(self._backend)
         for digest in self._backend.checkpoints.remove_orphans(keep, ORPHAN_SECONDS):
             log.info("removed checkpoint %s, which no version names", digest)

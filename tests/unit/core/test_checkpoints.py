@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import checkpoints
+from core import _files
 from core.checkpoints import (
     CheckpointCorrupt,
     CheckpointInvalid,
     CheckpointMissing,
     CheckpointStore,
     CheckpointStoreUnavailable,
+    deserialise,
     serialise,
 )
 
@@ -73,7 +74,7 @@ def test_strided_arrays_are_stored_by_value() -> None:
 @given(st.dictionaries(st.text(), st.text(), max_size=4))
 def test_any_text_comes_back(metadata: dict[str, str]) -> None:
     data = serialise({}, metadata)
-    assert checkpoints.deserialise("", data).metadata == metadata
+    assert deserialise("", data).metadata == metadata
     assert int.from_bytes(data[:8], "little") % 8 == 0
 
 
@@ -177,7 +178,7 @@ def test_killed_anywhere_then_run_again(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, step, die)
+        patch.setattr(_files, step, die)
         patch.setattr(Path, "unlink", lambda *args, **kwargs: None)  # nobody tidies up
         with pytest.raises(Killed):
             store.write(ARRAYS, METADATA)
@@ -208,7 +209,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         path.write_bytes(data[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "_write", fill)
+    monkeypatch.setattr(_files, "_write", fill)
     with pytest.raises(CheckpointStoreUnavailable, match="check its space"):
         CheckpointStore(str(tmp_path)).write(ARRAYS, METADATA)
     assert list(tmp_path.iterdir()) == []
