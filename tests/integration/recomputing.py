@@ -81,6 +81,8 @@ def membership(e: Seen, h: Seen, score: str, band: float, level: float) -> dict[
         "p_value": stats.norm.sf(beyond / spread),
         "power": max(0.0, 2 * stats.norm.cdf(band / null**0.5 - Z90) - 1),
         "detectable": _auc_found(n, int(np.isin(h.labels, e.labels).sum()), band, level),
+        "standard_error": spread,
+        "held_out": np.isin(h.labels, e.labels).sum(),
         "fails": auc - Z90 * spread > 0.5 + band or auc + Z90 * spread < 0.5 - band,
         "undecided": not (auc - Z90 * spread >= 0.5 - band and auc + Z90 * spread <= 0.5 + band),
     }
@@ -96,8 +98,9 @@ def _auc_found(n: int, m: int, band: float, level: float) -> float | None:
     return float(a[enough.argmax()]) if enough.any() else None
 
 
-def distance(e: Seen, h: Seen, quantile: float) -> dict[str, Any]:
-    """G2: SciPy's one-sample test of placements within the class, and a permutation null."""
+def distance(e: Seen, h: Seen, quantile: float, bound: float) -> dict[str, Any]:
+    """G2: SciPy's one-sample test of placements within the class, and a permutation null, as near
+    as two permutations come. bound: the one in force, drawn by the gate's own."""
     rng = np.random.default_rng(2024)
     x, y = e.score("margin"), h.score("margin")
     found, sizes = [], []
@@ -118,8 +121,11 @@ def distance(e: Seen, h: Seen, quantile: float) -> dict[str, Any]:
         "high": statistic,
         "least": 0.0,
         "samples": len(e),
-        "drawn": drawn,
-        "quantile": np.quantile(drawn, quantile),
+        "most": (np.quantile(drawn, quantile), 0.12 * bound),
+        "p_value": ((drawn >= statistic - 1e-9).mean(), 0.1),
+        "detectable": bound + 0.5 * Z80,
+        "draws": 400,
+        "fails": statistic > bound,
     }
 
 
@@ -148,6 +154,7 @@ def accuracy(e: Seen, h: Seen, least_gap: float) -> dict[str, Any]:
     least = min(-least_gap, fewest / n - expected)
     most = max(least_gap, highest / n - expected)
     gap = e.right.mean() - expected
+    enough = math.ceil((expected + least) * n - 1e-9) - 1
     deviation = math.sqrt((p * (counts - p @ counts) ** 2).sum()) / n
     return {
         "statistic": gap,
@@ -156,12 +163,14 @@ def accuracy(e: Seen, h: Seen, least_gap: float) -> dict[str, Any]:
         "least": least,
         "most": most,
         "samples": n,
+        "standard_error": deviation,
+        "held_out_accuracy": expected,
+        # The accuracy at which four models of five are found: as many wrong as that or more.
+        "detectable": lambda lost: (
+            abs(stats.binom.cdf(enough, n, expected + lost) - 0.8) < 1e-3 and lost < 0
+        ),
         "fails": not least - 1e-12 <= gap <= most + 1e-12,
         "undecided": n < 30,
-        # The accuracy at which four models of five are found: as many wrong as that or more.
-        "found_with": lambda lost: stats.binom.cdf(
-            math.ceil((expected + least) * n - 1e-9) - 1, n, expected + lost
-        ),
     }
 
 
@@ -182,32 +191,10 @@ def outliers(e: Seen, h: Seen, sign: int, level: float, quantile: float) -> dict
         "most": most,
         "samples": n,
         "p_value": law.pmf(np.arange(count, n + 1)).sum(),
+        "detectable": lambda expected: abs(stats.binom.sf(most, n, expected / n) - 0.8) < 1e-3,
+        "pooled_classes": sorted(set(e.labels.tolist())),
+        "level": level,
         "fails": count > most,
-        "found_with": lambda expected: stats.binom.sf(most, n, expected / n),
-    }
-
-
-def rate(hits: int, n: int, clean: float, rise: float, level: float) -> dict[str, Any]:
-    """G4: exact binomial tests and intervals, SciPy's own."""
-    bound = min(1.0, clean + rise)
-    interval = stats.binomtest(hits, n).proportion_ci(0.90, method="exact")
-    upper = [stats.binomtest(k, n).proportion_ci(0.90, method="exact").high for k in range(n + 1)]
-    passing = [k for k in range(n + 1) if upper[k] <= bound]
-    p = [stats.binomtest(k, n, bound, alternative="greater").pvalue for k in range(n + 1)]
-    failing = [k for k in range(n + 1) if k / n > bound and p[k] <= level / (TESTS + 1)]
-    return {
-        "statistic": hits / n,
-        "low": interval.low,
-        "high": interval.high,
-        "least": 0.0,
-        "most": bound,
-        "samples": n,
-        "p_value": p[hits],
-        "power": sum(stats.binom.pmf(k, n, clean) for k in passing),
-        "fails": hits / n > bound,
-        "undecided": interval.high > bound,
-        "found_with": lambda q: stats.binom.sf(failing[0] - 1, n, q),
-        "can_be_found": bool(failing),
     }
 
 
@@ -243,9 +230,9 @@ def utility(before: Seen, after: Seen, drift: float) -> dict[str, tuple[float, A
     }
 
 
-def worst_class(before: Seen, after: Seen) -> tuple[int, float, float, float]:
+def worst_class(before: Seen, after: Seen) -> tuple[int, float, float, float, float]:
     """G5: the class, what it lost, and its interval: resamples of each class, the spread of the
-    classes added in quadrature."""
+    classes added in quadrature; and that spread."""
     rng = np.random.default_rng(8)
     lost = before.right.astype(float) - after.right
     mine = {c: lost[before.labels == c] for c in sorted(set(before.labels.tolist()))}
@@ -258,7 +245,7 @@ def worst_class(before: Seen, after: Seen) -> tuple[int, float, float, float]:
     low, high = np.quantile(drawn[i], [level, 1 - level])
     low = means[i] - math.sqrt((means[i] - low) ** 2 + wider)
     high = means[i] + math.sqrt((high - means[i]) ** 2 + wider)
-    return list(mine)[i], means[i], low, high
+    return list(mine)[i], means[i], low, high, math.sqrt(tau2)
 
 
 def neighbours(erased: Seen, was: Seen, now: Seen) -> dict[str, Any]:
@@ -297,6 +284,8 @@ def near_copies(erased: Seen, held: Seen, remaining: Seen) -> dict[str, Any]:
     unseen, mine = (index.kneighbors(s.mu)[0][:, 0] for s in (held, erased))
     near = np.sort(unseen)[math.floor(0.001 * (len(unseen) - 1))]
     count = int((mine < near).sum())
+    rare = max(0.001, 1 / len(unseen))
+    chance = stats.binomtest(count, len(mine), rare, alternative="greater").pvalue
     return {
         "statistic": count,
         "low": count,
@@ -304,6 +293,10 @@ def near_copies(erased: Seen, held: Seen, remaining: Seen) -> dict[str, Any]:
         "least": 0,
         "most": stats.binom.ppf(0.95, len(mine), 0.001),
         "samples": len(mine),
+        "near": near,
+        "p_value": chance,
+        "undecided": count > 0 and chance <= 0.05,
+        "fails": False,
     }
 
 

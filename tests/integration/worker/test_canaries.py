@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from core.samples import SPLIT_CODE, Found
 from core.settings import Settings
 from lethe.sources import Subjected, open_source
 from tests.conftest import SECRET
+from tests.integration.capturing import captured
+from tests.integration.checking import check, same
 from tests.integration.conftest import Erase, look
 from worker import tasks
 from worker.engine import Engine
@@ -42,14 +45,17 @@ class WithCopies(Subjected):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose model has learnt two groups of canaries."""
+    """A home whose model has learnt two groups of canaries, the same ones in every run."""
+    seeds = (f"{number:032x}" for number in itertools.count(1))
     home = tmp_path_factory.mktemp("planted") / "home"
     home.mkdir()
     backend = open_backend(Settings(home=home, secret=SECRET), send=lambda _: None)
     migrate.upgrade(backend.db)
-    Importer(backend.db, backend.samples, backend.identities).run(
-        "digits", WithCopies(open_source("digits")), canary_plan=Plan(2, 32)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.canaries.secrets.token_hex", lambda _: next(seeds))
+        Importer(backend.db, backend.samples, backend.identities).run(
+            "digits", WithCopies(open_source("digits")), canary_plan=Plan(2, 32)
+        )
     first_training(backend, "digits", "digits", epochs=40, device="cpu")
     with backend.db.transaction() as tx:
         model = registry.model_named(tx.session, "digits")
@@ -125,6 +131,21 @@ def test_each_job_erases_a_group_and_shows_that_its_coins_cannot_be_guessed(
     assert spent is not None
     assert (spent["verdict"], spent["samples"]) == ("INCONCLUSIVE", 0)
     assert certified(backend, request)["canaries"] is None
+
+
+def test_every_figure_about_canaries_is_recomputed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group of the job, and those of jobs before; then there is none left."""
+    first, second, third = trained_on(engine, 3)
+    captured(engine, monkeypatch, subject_id=first)
+    found = captured(engine, monkeypatch, subject_id=second)
+    check(found)
+    assert {"canaries", "reversal"} <= found.gates.keys()
+    assert found.gates["canaries"]["samples"] == 32
+    spent = captured(engine, monkeypatch, subject_id=third).gates["canaries"]
+    nothing = {"statistic": 0, "low": 0, "high": 1, "least": 0, "most": 0.5, "samples": 0}
+    same(spent, nothing)
 
 
 def test_a_retraining_does_not_see_the_group_of_its_own_job(engine: Engine) -> None:
