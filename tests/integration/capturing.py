@@ -18,6 +18,7 @@ from unlearning import VIB, Samples
 from unlearning.verification.protocol import Evidence, Report
 from worker import tasks
 from worker import verify as step
+from worker.context import Context
 from worker.engine import Engine
 
 SETS = ("erased", "held", "remaining", "test")
@@ -36,6 +37,7 @@ class Captured:
     said: dict[str, Any]
     job: Job
     request: ErasureRequest
+    retrained: VIB | None
 
     @property
     def limits(self) -> dict[str, float]:
@@ -58,14 +60,20 @@ def answers(model: VIB, samples: Samples) -> Seen:
 def captured(engine: Engine, monkeypatch: pytest.MonkeyPatch, **wanted: Any) -> Captured:
     """Run a job; listen at the protocol's door; read the certificate that came of it."""
     heard: list[tuple[VIB, VIB, Evidence, dict[str, Any]]] = []
-    protocol = step.run_protocol
+    beside: list[VIB] = []
+    protocol, distance = step.run_protocol, step.distance
 
     def listening(before: VIB, after: VIB, evidence: Evidence, *args: Any, **kw: Any) -> Report:
         heard.append((before, after, evidence, kw))
         return protocol(before, after, evidence, *args, **kw)
 
+    def measuring(context: Context, model: VIB, retrained: VIB) -> dict[str, float]:
+        beside.append(retrained)
+        return distance(context, model, retrained)
+
     with monkeypatch.context() as patch:
         patch.setattr(step, "run_protocol", listening)
+        patch.setattr(step, "distance", measuring)
         submitted = submit(engine.backend, NewRequest(model="digits", **wanted), key_id=None)
         assert tasks.work(engine, "by hand") == submitted.job_ids[0]
     job, request = look(engine, submitted.job_ids[0], submitted.request.id)
@@ -80,5 +88,5 @@ def captured(engine: Engine, monkeypatch: pytest.MonkeyPatch, **wanted: Any) -> 
     ]
     return Captured(
         *seen, (before, after), evidence, asked["seed"], asked["relearning"],
-        document["models"]["digits"]["verification"], job, request,
+        document["models"]["digits"]["verification"], job, request, beside[-1] if beside else None,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from tests.integration.capturing import Captured, captured
 from tests.integration.checking import FIGURES, PATCH, check, compare, recomputed
 from worker.engine import Engine
 
-LENIENT = {"accuracy_loss": 0.05, "drift_loss": 0.06}
+LENIENT = {"accuracy_loss": 0.05, "drift_loss": 0.06, "class_loss": 0.2, "calibration_loss": 0.1}
 """So small a test split swings by a point."""
 
 
@@ -32,21 +32,25 @@ def ordinary(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Captured:
     planted = (batch.images[..., *PATCH] == 255).all(axis=(1, 2, 3))
     clean = [i for i, bad in zip(batch.sample_ids, planted, strict=True) if not bad]
     _policy(engine, thresholds=LENIENT, relearning=True)
-    return captured(engine, monkeypatch, sample_ids=tuple(clean[200:290]))
+    return captured(engine, monkeypatch, sample_ids=tuple(clean[200:240]))
 
 
 def test_an_ordinary_request(ordinary: Captured) -> None:
     check(ordinary)
+    assert ordinary.said["strategy"] == "rfu_ss", "every gate decides"
     gates = ordinary.gates
     assert {gate["gate"] for gate in gates.values()} == {"G0", "G1", "G2", "G3", "G5", "G6", "G8"}
-    assert gates["outliers_low"]["samples"] == 90
+    assert gates["outliers_low"]["samples"] == 40
     assert gates["relearning"]["verdict"] == "INCONCLUSIVE", "there is nothing to learn again"
 
 
 def test_a_triggered_request(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     _policy(engine, relearning=True)
+    with engine.backend.db.transaction() as tx:
+        registry.model_named(tx.session, "digits").audit_next = True
     found = captured(engine, monkeypatch, subject_id="subject-trigger")
     check(found)
+    assert found.retrained is not None
     gates = found.gates
     assert {gate["gate"] for gate in gates.values()} == {"G0", "G4", "G5", "G6", "G8"}
     assert gates["contradicted_labels"]["samples"] == len(found.evidence.erased)
