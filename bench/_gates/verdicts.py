@@ -69,11 +69,12 @@ def must_fail(_plan: Plan, world: World) -> Iterator[Row]:
         for name in CANDIDATES:
             if name == "over_forget" and request is not memorised.requests[0]:
                 continue  # a label that was wrong cannot be given too seldom
-            candidate = _candidate(name, world, scene, request, before)
+            candidate = candidate_of(name, world, scene, request, before)
             yield _row(world, scene, request, before, name, candidate)
 
 
-def _candidate(name: str, world: World, scene: Scene, request: Request, before: VIB) -> VIB:
+def candidate_of(name: str, world: World, scene: Scene, request: Request, before: VIB) -> VIB:
+    """What a kind of unlearning, good or bad, makes of the model before."""
     if name == "before":
         return before
     if name == "retrained":
