@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select, update
 
-from core import canaries, certificates, migrate, registry
+from core import canaries, certificates, migrate, registry, requests
 from core.backend import Backend, open_backend
 from core.canaries import Plan, subject_of
 from core.importing import Chunk, Importer
@@ -21,10 +21,12 @@ from core.records import AuditEvent, CanaryGroup, Certificate, ErasureRequest, J
 from core.samples import SPLIT_CODE, Found
 from core.settings import Settings
 from lethe.sources import Subjected, open_source
+from service.pages.certificate import render
 from tests.conftest import SECRET
 from tests.integration.capturing import captured
 from tests.integration.checking import check, same
 from tests.integration.conftest import Erase, look
+from tests.unit.service.reading import Page
 from worker import tasks
 from worker.engine import Engine
 from worker.train import first_training
@@ -143,6 +145,11 @@ def test_every_figure_about_canaries_is_recomputed(
     check(found)
     assert {"canaries", "reversal"} <= found.gates.keys()
     assert found.gates["canaries"]["samples"] == 32
+    with engine.backend.db.reading() as session:
+        text = requests.certificate_of(session, found.request.id)
+    page = Page(render(text, engine.backend.signer.public_pem))
+    before = found.gates["canaries"]["detail"]["guessed_before"]
+    assert f"{before:.0%} from the model before" in page.words
     spent = captured(engine, monkeypatch, subject_id=third).gates["canaries"]
     nothing = {"statistic": 0, "low": 0, "high": 1, "least": 0, "most": 0.5, "samples": 0}
     same(spent, nothing)
