@@ -120,6 +120,8 @@ def canary_gate(
     guesser they would need (Steinke, Nasr, Jagielski 2023, "Privacy auditing with one training
     run", with no abstention).
 
+    detail: caught, the chance that a model which remembers all of them is; and epsilon.
+
     before_K: the scores by the model before. Where that did not give the coins away either,
     it had not learnt them, and their being unguessable shows nothing: INCONCLUSIVE.
     """
@@ -129,7 +131,10 @@ def canary_gate(
     right, p_value = _guessed(scores_K, coins_K)
     low, high = clopper_pearson(right, n, 0.90)
     best = max(low, 1.0 - high)
-    detail = {"epsilon_lower_bound": math.log(best / (1.0 - best)) if 0.5 < best < 1.0 else 0.0}
+    detail = {
+        "epsilon_lower_bound": math.log(best / (1.0 - best)) if 0.5 < best < 1.0 else 0.0,
+        "caught": _caught(n, limits.level),
+    }
     chance = _by_chance(n, limits.level)
     verdict: Verdict = "FAIL" if p_value <= limits.level else "PASS"
     if before_K is not None:
@@ -149,7 +154,7 @@ def canary_gate(
         n,
         verdict,
         p_value=p_value,
-        power=_canary_power(n, limits.level),
+        power=_unguessed(n, limits.level),
         detectable=detectable_rate(n, 0.5, limits.level / 2.0),  # either side
         citation=f"Steinke et al. 2023; {CLOPPER_PEARSON}",
         detail=detail,
@@ -192,7 +197,14 @@ def no_canaries_left() -> Gate:
     )
 
 
-def _canary_power(n: int, level: float) -> float:
+def _unguessed(n: int, level: float) -> float:
+    """The chance that the coins of a group that was never learnt are not told from chance."""
+    right = np.arange(n + 1)
+    passes = np.array([_two_sided(int(each), n) > level for each in right])
+    return float(stats.binom.pmf(right, n, 0.5)[passes].sum())
+
+
+def _caught(n: int, level: float) -> float:
     """The chance that a model which remembers every canary is caught at this group size.
 
     It ranks the trained ones first, and half are guessed: of n coins, h of them heads, all but

@@ -277,6 +277,6 @@ def _reversal_gates(after: VIB, earlier: Sequence[Canaries], limits: Thresholds)
             what="the canary group of an earlier job that is guessed best",
             p_value=min(1.0, (worst.p_value or 0.0) * len(gates)),
             detectable=detectable_rate(worst.samples, 0.5, shared / 2.0, tests=1),
-            detail={"groups": len(gates)},
+            detail={"groups": len(gates), "caught": worst.detail["caught"]},
         )
     ]

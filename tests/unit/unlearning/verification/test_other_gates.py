@@ -110,8 +110,10 @@ def test_g4_canaries_that_are_remembered_are_guessed() -> None:
     assert remembered.detail["epsilon_lower_bound"] > 0.5
     forgotten = [canary_gate(rng.normal(size=40), coins, LIMITS).verdict for _ in range(60)]
     assert forgotten.count("FAIL") <= 6
-    assert remembered.power == pytest.approx(1.0, abs=1e-5)
-    assert canary_gate(np.zeros(4), coins[:4], LIMITS).power == 0.0
+    assert remembered.detail["caught"] == pytest.approx(1.0, abs=1e-5)
+    assert 0.95 < (remembered.power or 0.0) < 1.0, "of those that never saw them, nearly all pass"
+    four = canary_gate(np.zeros(4), coins[:4], LIMITS)
+    assert (four.power, four.detail["caught"]) == (1.0, 0.0), "four coins can show nothing"
 
 
 def test_g4_canaries_that_are_avoided_give_themselves_away_too() -> None:
