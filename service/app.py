@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import OperationalError
 
-from core import startup
+from core import startup, tracing
 from core.backend import open_backend
 from core.errors import LetheError
 from core.settings import Settings
@@ -73,7 +73,9 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
                 state.backend = await run_in_threadpool(open_backend, settings)
                 opened.callback(state.backend.close)
                 state.first_key = await run_in_threadpool(startup.prepare, state.backend)
+                tracing.configure("lethe")
             db = state.backend.db
+            opened.push_async_callback(run_in_threadpool, tracing.close)
             state.metrics = Metrics(db, settings.due_warning_days)
             state.key_use = KeyUse(db)
             opened.push_async_callback(run_in_threadpool, state.key_use.close)

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from core import logs, migrate
+from core import logs, migrate, tracing
 from core.backend import open_backend
 from core.queue import TASK, celery_app
 from core.settings import Settings
@@ -32,6 +32,8 @@ class Child:
         from worker.engine import Engine, choose_device
         from worker.sweep import Sweep
 
+        tracing.configure("lethe-worker")
+
         # Models here are small: one thread is the fastest, and leaves cores to the service.
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         backend = open_backend(self._settings)
@@ -50,6 +52,7 @@ class Child:
         if self._sweep is not None:
             self._sweep.stop()
             self._engine.backend.close()
+        tracing.close()
 
 
 def make_app(settings: Settings) -> Celery:

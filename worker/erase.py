@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import holding, jobs, requests
+from core import holding, jobs, requests, tracing
 from core.errors import CancelRequested, LeaseLost, LetheError
 from core.holding import Held
 from core.jobs import NO_PROGRESS
@@ -72,7 +72,9 @@ def _run(context: Context, state: str) -> str:
         context.stop_if_lost()
         if state in ("running", "verifying"):
             context.stop_if_asked()
-        state = STEPS[state](context)
+        step = STEPS[state]
+        with tracing.span(step.__name__, job=context.job.id):
+            state = step(context)
     return state
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 
-from core import holding, logs, requests
+from core import holding, logs, requests, tracing
 from core.points import reached
 from worker import erase
 from worker.engine import Engine
@@ -18,7 +19,7 @@ def work(engine: Engine, woken_for: str) -> str | None:
     One job a wake-up, so that a worker that is asked to stop does so after the job it holds.
     While more can be claimed, the next wake-up is sent.
     """
-    backend = engine.backend
+    backend, began = engine.backend, time.time_ns()
     held = holding.claim(backend.db, engine.owner, backend.settings)
     if held is None:
         log.debug("woken for %s, but nothing can be claimed", woken_for)
@@ -26,7 +27,14 @@ def work(engine: Engine, woken_for: str) -> str | None:
     reached("claim:after-commit")
     with backend.db.reading() as session:
         calls = requests.calls_of(session, held.job_id)
-    with logs.bound(job_id=held.job_id, request_ids=[call_id for call_id, _ in calls]):
+    traces = [traceparent for _, traceparent in calls if traceparent]
+    parent = traces[0] if traces else None
+    with (
+        logs.bound(job_id=held.job_id, request_ids=[call_id for call_id, _ in calls]),
+        tracing.span("job", parent=parent, links=traces[1:], began_ns=began, job=held.job_id),
+    ):
+        with tracing.span("claim", began_ns=began):
+            pass
         log.info("job claimed", extra={"state": held.state, "fence": held.fence})
         state = erase.run(engine, held)
         log.info("job let go", extra={"state": state or "another worker's now"})

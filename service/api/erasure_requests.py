@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from core import audit, facts, intake, requests
+from core import audit, facts, intake, requests, tracing
 from core.db import Transaction, database_now
 from core.intake import Call, NewRequest, Repeat
 from core.points import reached
@@ -75,8 +75,9 @@ def post(
         # Hashed as well: some callers make it from whom the request is about.
         keyed = backend.identities.body(idempotency_key.encode())
         repeat = Repeat(keyed, digest, render)
-    call = Call(request.state.request_id)
-    done = intake.submit(backend, new, key_id=caller.key_id, repeat=repeat, call=call)
+    with tracing.span("POST /erasure-requests", parent=request.headers.get("traceparent")):
+        call = Call(request.state.request_id, tracing.traceparent())
+        done = intake.submit(backend, new, key_id=caller.key_id, repeat=repeat, call=call)
     log.info(
         "request taken in" if done.replayed is None else "request answered again",
         extra={"erasure_request": done.request.id, "job_ids": done.job_ids},

@@ -12,14 +12,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import registry, replicas
+from core import registry, replicas, requests, tracing
 from core.backend import Backend
 from core.errors import LetheError, NotFound, Unavailable
 from core.points import reached
@@ -193,19 +193,32 @@ class Loader:
         """Load `version` and put it in place, unless it is there already."""
         slot = self._slots.get(model.id, _Slot())
         if slot.served is None or slot.served.digest != version.digest:
-            try:
-                fresh = self._load(model, dataset, version)
-            except (LetheError, ValueError, KeyError, RuntimeError) as error:
-                if slot.error is None:
-                    log.warning(
-                        "version %d of %s cannot be loaded: %s", version.number, model.name, error
-                    )
-                slot.error = str(error)
-            else:
-                self._swap(model, version, slot, fresh)
+            with self._traced(version):
+                self._replace(slot, model, dataset, version)
         with self._lock:
             self._slots[model.id] = slot
             self._names[model.name] = model.id
+
+    def _traced(self, version: Version) -> AbstractContextManager[Any]:
+        """A span of the trace in which the version was asked for."""
+        parent = None
+        if tracing.enabled() and version.job_id is not None:
+            with self._backend.db.reading() as session:
+                calls = requests.calls_of(session, version.job_id, most=1)
+            parent = calls[0][1] if calls else None
+        return tracing.span("swap", parent=parent, version=version.id)
+
+    def _replace(self, slot: _Slot, model: Model, dataset: Dataset, version: Version) -> None:
+        try:
+            fresh = self._load(model, dataset, version)
+        except (LetheError, ValueError, KeyError, RuntimeError) as error:
+            if slot.error is None:
+                log.warning(
+                    "version %d of %s cannot be loaded: %s", version.number, model.name, error
+                )
+            slot.error = str(error)
+        else:
+            self._swap(model, version, slot, fresh)
 
     def _load(self, model: Model, dataset: Dataset, version: Version) -> Served:
         checkpoint = self._backend.checkpoints.read(version.digest)
