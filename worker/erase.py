@@ -12,13 +12,14 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from core import holding, jobs, requests, tracing
-from core.errors import CancelRequested, LeaseLost, LetheError
+from core.errors import CancelRequested, LeaseLost
 from core.holding import Held
 from core.jobs import NO_PROGRESS
 from unlearning import Cancelled
 from worker.context import Context
 from worker.destroy import destroy
 from worker.engine import Engine
+from worker.faults import told
 from worker.forget import forget
 from worker.heart import Heart
 from worker.publish import publish
@@ -52,19 +53,18 @@ def run(engine: Engine, held: Held) -> str | None:
                 log.warning("job %s was taken over by another worker", held.job_id)
                 return None
             return _guarded(held, lambda: _cancel(engine, held))
-        except (LetheError, ValueError, OSError, MemoryError, RuntimeError) as error:
-            # ValueError is the method's word for a problem that no retry will solve.
-            reason, retry = _reason(error), not isinstance(error, ValueError)
-            log.exception("job %s failed", held.job_id)
-            return _guarded(
-                held,
-                lambda: holding.fail(backend.db, held, reason, backend.settings, retry=retry),
-            )
         except SQLAlchemyError:
             # Nothing can be recorded where nothing can be written: the lease runs out, and
             # whoever reaches the database next goes on.
             log.exception("job %s lost the database", held.job_id)
             return None
+        except Exception as error:  # any: a fault must not look like a worker that was lost
+            reason, retry = told(error)
+            log.exception("job %s failed", held.job_id)
+            return _guarded(
+                held,
+                lambda: holding.fail(backend.db, held, reason, backend.settings, retry=retry),
+            )
 
 
 def _run(context: Context, state: str) -> str:
@@ -84,13 +84,6 @@ def _guarded(held: Held, record: Callable[[], str]) -> str | None:
     except (LeaseLost, SQLAlchemyError) as error:
         log.warning("job %s: its end could not be recorded: %s", held.job_id, error)
         return None
-
-
-def _reason(error: BaseException) -> str:
-    """One line in words for whoever looks at the job."""
-    if isinstance(error, LetheError | ValueError):
-        return str(error)
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
 
 
 def _cancel(engine: Engine, held: Held) -> str:

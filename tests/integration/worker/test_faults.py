@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -14,7 +13,7 @@ from core import audit, holding, jobs, registry, requests
 from core.intake import NewRequest, submit
 from core.records import ErasureRequest, Job, Taint, Version
 from tests.integration.conftest import look
-from worker import erase as erase_module
+from tests.integration.worker.disturbing import Killed, at_step, submitted
 from worker import tasks
 from worker.context import Context
 from worker.engine import Engine
@@ -22,39 +21,17 @@ from worker.heart import Heart
 from worker.sweep import LEASE, Sweep
 
 
-def _submit(engine: Engine, **values: Any) -> tuple[str, str]:
-    submitted = submit(
-        engine.backend, NewRequest("digits", "subject-trigger", **values), key_id=None
-    )
-    return submitted.job_ids[0], submitted.request.id
-
-
-def _at_step(monkeypatch: pytest.MonkeyPatch, state: str, act: Any) -> None:
-    """Run `act(context)` just before the step of this state."""
-    step = erase_module.STEPS[state]
-
-    def changed(context: Context) -> str:
-        act(context)
-        return step(context)
-
-    monkeypatch.setitem(erase_module.STEPS, state, changed)
-
-
-class Killed(BaseException):
-    """As abrupt as a test in one process can be: nothing in the worker catches it."""
-
-
 @pytest.mark.parametrize("state", ["running", "verifying", "publishing", "destroying"])
 def test_killed_before_any_step_the_next_worker_ends_in_the_same_place(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    job_id, request_id = _submit(engine)
+    job_id, request_id = submitted(engine)
 
     def kill(_: Context) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        _at_step(patch, state, kill)
+        at_step(patch, state, kill)
         with pytest.raises(Killed):
             tasks.work(engine, "first")
     job, _ = look(engine, job_id, request_id)
@@ -87,7 +64,7 @@ def _expire(engine: Engine, job_id: str) -> None:
 def test_a_cancel_is_seen_and_leaves_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    job_id, request_id = _submit(engine)
+    job_id, request_id = submitted(engine)
 
     def cancel(context: Context) -> None:
         with context.engine.backend.db.transaction() as tx:
@@ -96,7 +73,7 @@ def test_a_cancel_is_seen_and_leaves_nothing(
         while not context.heart.cancelled and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    _at_step(monkeypatch, state, cancel)
+    at_step(monkeypatch, state, cancel)
     tasks.work(engine, "by hand")
     job, request = look(engine, job_id, request_id)
     assert (job.state, request.state) == ("cancelled", "cancelled")
@@ -113,7 +90,7 @@ def test_a_cancel_is_seen_and_leaves_nothing(
 def test_a_worker_that_lost_its_lease_writes_nothing_more(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id, request_id = _submit(engine)
+    job_id, request_id = submitted(engine)
 
     def usurp(context: Context) -> None:
         with context.engine.backend.db.transaction() as tx:
@@ -121,7 +98,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(
                 update(Job).where(Job.id == job_id).values(fence=Job.fence + 1, owner="another")
             )
 
-    _at_step(monkeypatch, "publishing", usurp)
+    at_step(monkeypatch, "publishing", usurp)
     tasks.work(engine, "by hand")
     job, _ = look(engine, job_id, request_id)
     assert (job.state, job.owner) == ("publishing", "another")
@@ -135,7 +112,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(
 def test_a_candidate_that_is_lost_is_never_published(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    job_id, request_id = _submit(engine)
+    job_id, request_id = submitted(engine)
 
     def harm(context: Context) -> None:
         assert context.job.candidate is not None
@@ -146,7 +123,7 @@ def test_a_candidate_that_is_lost_is_never_published(
         else:
             file.write_bytes(file.read_bytes()[:-1] + b"\xff")
 
-    _at_step(monkeypatch, "publishing", harm)
+    at_step(monkeypatch, "publishing", harm)
     tasks.work(engine, "by hand")
     job, request = look(engine, job_id, request_id)
     assert job.state == "publishing", "it stays held by nobody, and is tried again later"
@@ -160,55 +137,17 @@ def test_a_candidate_that_is_lost_is_never_published(
     assert serving.number == 1
 
 
-def test_a_fault_is_tried_again_and_then_given_to_a_person(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job_id, request_id = _submit(engine)
-
-    def full(_: Context) -> None:
-        raise OSError(28, "No space left on device")
-
-    _at_step(monkeypatch, "running", full)
-    for attempt in (1, 2, 3):
-        with engine.backend.db.transaction() as tx:
-            tx.session.execute(update(Job).values(not_before=tx.now))
-        tasks.work(engine, "by hand")
-        job, request = look(engine, job_id, request_id)
-        assert job.attempts == attempt
-    assert (job.state, request.state) == ("needs_review", "needs_review")
-    assert job.error == "OSError: [Errno 28] No space left on device"
-    monkeypatch.undo()
-    with engine.backend.db.transaction() as tx:
-        jobs.retry(tx, job_id)
-    tasks.work(engine, "by hand")
-    job, request = look(engine, job_id, request_id)
-    assert (job.state, request.state) == ("succeeded", "completed")
-
-
-def test_a_problem_that_no_retry_solves_goes_to_a_person_at_once(engine: Engine) -> None:
-    with engine.backend.db.transaction() as tx:
-        version = tx.session.scalars(select(Version)).one()
-        broken = engine.backend.checkpoints.read(version.digest)
-        arrays = {name: a * float("nan") for name, a in broken.arrays.items()}
-        version.digest = engine.backend.checkpoints.write(arrays, broken.metadata).digest
-    job_id, request_id = _submit(engine)
-    tasks.work(engine, "by hand")
-    job, request = look(engine, job_id, request_id)
-    assert (job.state, request.state, job.attempts) == ("needs_review", "needs_review", 1)
-    assert "NaN" in (job.error or "")
-
-
 def test_a_request_that_comes_while_its_subjects_job_runs_joins_it(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id, request_id = _submit(engine)
+    job_id, request_id = submitted(engine)
     second: list[tuple[str, str]] = []
 
     def again(_: Context) -> None:
         if not second:
-            second.append(_submit(engine))
+            second.append(submitted(engine))
 
-    _at_step(monkeypatch, "publishing", again)
+    at_step(monkeypatch, "publishing", again)
     tasks.work(engine, "by hand")
     assert second[0][0] == job_id
     for each in (request_id, second[0][1]):
@@ -221,7 +160,7 @@ def test_a_request_that_comes_while_another_job_runs_taints_its_result(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The result still remembers the second person, and goes when that job is done."""
-    job_id, request_id = _submit(engine)
+    job_id, request_id = submitted(engine)
     late: list[str] = []
 
     def another(_: Context) -> None:
@@ -229,7 +168,7 @@ def test_a_request_that_comes_while_another_job_runs_taints_its_result(
             wanted = NewRequest("digits", "subject-20")
             late.append(submit(engine.backend, wanted, key_id=None).request.id)
 
-    _at_step(monkeypatch, "verifying", another)
+    at_step(monkeypatch, "verifying", another)
     tasks.work(engine, "first")
     job, request = look(engine, job_id, request_id)
     assert request.state == "completed"
@@ -253,7 +192,7 @@ def _gone(engine: Engine, version: Version) -> bool:
 
 
 def test_the_heart_keeps_the_lease_and_hears_a_cancel(engine: Engine) -> None:
-    job_id, _ = _submit(engine)
+    job_id, _ = submitted(engine)
     backend = engine.backend
     held = holding.claim(backend.db, "me", backend.settings)
     assert held is not None
@@ -269,7 +208,7 @@ def test_the_heart_keeps_the_lease_and_hears_a_cancel(engine: Engine) -> None:
 
 
 def test_a_heart_that_cannot_beat_counts_its_lease_as_lost(engine: Engine) -> None:
-    _submit(engine)
+    submitted(engine)
     backend = engine.backend
     held = holding.claim(backend.db, "me", backend.settings)
     assert held is not None
@@ -303,7 +242,7 @@ def test_sweep_wakes_for_what_waits_and_backs_off(engine: Engine) -> None:
     sweep = Sweep(backend, "me")
     sweep.once()
     assert woken == []
-    job_id, _ = _submit(engine)
+    job_id, _ = submitted(engine)
     woken.clear()
     sweep.once()
     sweep.once()
@@ -357,7 +296,7 @@ def test_a_teacher_that_cannot_be_read_is_made_again(engine: Engine, fault: str)
             old = {"teacher": checkpoint.metadata["teacher"].replace('"format": ', '"format": 9')}
             teacher.digest = backend.checkpoints.write(checkpoint.arrays, old).digest
         before = teacher.digest
-    job_id, request_id = _submit(engine)
+    job_id, request_id = submitted(engine)
     tasks.work(engine, "by hand")
     job, _ = look(engine, job_id, request_id)
     assert job.state == "succeeded"
