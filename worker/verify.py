@@ -74,9 +74,32 @@ def _record(
         "measures": measures,
         "verification_seconds": report.seconds,
         **{key: candidate[key] for key in _CARRIED},
+        "rungs_before": _rungs_before(context),
         "contradicted": report.contradicted,
         "drift": _account(context, candidate, measures),
     }
+
+
+def _rungs_before(context: Context) -> list[dict[str, Any]]:
+    """What the rungs below this one came to, the first one first: why the job climbed."""
+    below = context.job.verification
+    if context.job.rung == 0 or below is None:
+        return []  # the first rung, also of a job that a person has it do again
+    summary = {key: below[key] for key in ("rung", "strategy", "verdict", "steps", "seconds")}
+    told = ("gate", "name", "verdict", "statistic", "least", "most", "samples")
+    return [
+        *below["rungs_before"],
+        summary
+        | {
+            "gates": [
+                {key: gate[key] for key in told} for gate in below["gates"] if _troubled(gate)
+            ]
+        },
+    ]
+
+
+def _troubled(gate: dict[str, Any]) -> bool:
+    return bool(gate["decisive"]) and gate["verdict"] != "PASS"
 
 
 def _account(
@@ -106,7 +129,8 @@ def _decide(context: Context, verdict: str, verification: dict[str, Any]) -> str
     if verdict == "INCONCLUSIVE" and inconclusive == "review":
         return _review(context, verification, "the verification is inconclusive; policy: review")
     if exact:
-        failing = [g["what"] for g in verification["gates"] if g["verdict"] == "FAIL"]
+        gates = [g for g in verification["gates"] if g["verdict"] == "FAIL"]
+        failing = [g["what"] for g in gates if g["decisive"]]
         return _review(context, verification, f"exact retraining failed: {'; '.join(failing)}")
     rung = len(steps) - 1 if verdict == "INCONCLUSIVE" else context.job.rung + 1
     return _climb(context, verification, rung)

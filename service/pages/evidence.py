@@ -84,6 +84,7 @@ def model_part(name: str, job: dict[str, Any] | None) -> ModelPart:
         ("Job", job["job"]),
         ("Requests that it carried out together", str(job["requests_together"])),
         ("Method", _method(job, found)),
+        ("Tried before it", _tried(found.get("rungs_before", []))),
         ("Exact copies erased with them", _count(found.get("copies"))),
         (
             "Of them with a label that their neighbours contradict",
@@ -167,6 +168,16 @@ def _method(job: dict[str, Any], found: dict[str, Any]) -> str | None:
     if found["strategy"] != job["strategy"]:
         return f"{how}{steps}, after {job['strategy']} had not sufficed"
     return how + steps
+
+
+def _tried(rungs: list[dict[str, Any]]) -> str | None:
+    """What was not published, and for which tests; None where the first try was."""
+    said = [
+        f"{rung['strategy']}, {rung['steps']:,} steps: {rung['verdict']} by "
+        + ", ".join(f"{gate['gate']} {gate['name'].replace('_', ' ')}" for gate in rung["gates"])
+        for rung in rungs
+    ]
+    return "; ".join(said) or None
 
 
 def _gate(gate: dict[str, Any]) -> Gate:

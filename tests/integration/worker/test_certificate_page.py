@@ -92,6 +92,8 @@ def test_a_retraining_after_unlearning_failed_is_said(engine: Engine, erase: Era
     assert job.verification["strategy"] == "retrain"
     assert "exact retraining on everything that remains" in page.words
     assert "after rfu_ss had not sufficed" in page.words
+    [below] = said["rungs_before"]
+    assert f"rfu_ss, {below['steps']} steps: {below['verdict']} by G" in page.words
     assert "(recorded only)" in page.words
 
 

@@ -176,6 +176,12 @@ def test_a_strategy_that_cannot_forget_climbs_to_retraining(engine: Engine) -> N
     assert job.verification is not None
     assert job.verification["strategy"] == "retrain"
     assert job.rung > 0
+    before = job.verification["rungs_before"]
+    assert [rung["rung"] for rung in before] == list(range(job.rung))
+    assert {rung["strategy"] for rung in before} == {"rfu_ss_paper"}
+    for rung in before:
+        assert rung["verdict"] == "FAIL"
+        assert {"G4"} <= {gate["gate"] for gate in rung["gates"] if gate["verdict"] == "FAIL"}
     with engine.backend.db.reading() as session:
         states = [v.state for v in registry.versions(session, job.model_id)]
         events = [e.event for e in audit.history(session, "job", job.id)]
