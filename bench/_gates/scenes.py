@@ -33,7 +33,7 @@ COPIES = 10
 
 SIZES = {"digits": (1, 3, 10, 30, 100), "mnist": (1, 10, 30, 100, 300, 3600)}
 WRONG = {"digits": 50, "mnist": 300}
-MEMORISED = {"digits": 100, "mnist": 300}
+MEMORISED = {"digits": 100, "mnist": 1000}
 
 
 @dataclass(frozen=True, eq=False)
