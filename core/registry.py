@@ -147,7 +147,10 @@ def taint(
 
     The model's row must be locked.
     """
-    query = select(Version).where(Version.model_id == model_id, Version.state != "destroyed")
+    known = select(Taint.version_id).where(Taint.request_id == request_id)
+    query = select(Version).where(
+        Version.model_id == model_id, Version.state != "destroyed", Version.id.not_in(known)
+    )
     for version_id in (v.id for v in tx.session.scalars(query) if v.job_id != made_by_other_than):
         tx.session.add(Taint(version_id=version_id, request_id=request_id))
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import func, select
 
-from core import datasets, drift, registry
+from core import datasets, drift, late, registry
 from core.backend import Backend
 from core.checkpoints import CheckpointCorrupt, deserialise
 from core.db import Transaction
@@ -79,8 +79,7 @@ def import_model(
     trained = len(load_split(backend, dataset, "train"))
     stored = engine.save_model(vib)
     with backend.db.transaction() as tx:
-        for each in datasets.models_of(tx.session, dataset.id):
-            registry.lock_model(tx, each.id)  # no request comes in between look and publication
+        late.lock_models(tx, dataset)
         _check_forgotten(tx, dataset, trained_at)
         model = registry.create_model(
             tx,

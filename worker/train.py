@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core import datasets, drift, registry
+from core import datasets, drift, late, registry
 from core.backend import Backend
 from core.db import Transaction
 from core.errors import Conflict, Invalid
@@ -47,9 +47,10 @@ def first_training(
 ) -> dict[str, Any]:
     """Train `model_name` on a data set; the result serves when it is the model's first.
 
-    Otherwise it is a candidate beside the serving version. Returns model, version, digest,
-    state and metrics. Raises `NotFound`, `Conflict` (the model is on another data set; an
-    erasure was completed meanwhile) and `Invalid` (unknown preset).
+    Otherwise it is a candidate beside the serving version. A request that is open then gets a
+    job for the model as well. Returns model, version, digest, state and metrics. Raises
+    `NotFound`, `Conflict` (the model is on another data set; samples were erased meanwhile) and
+    `Invalid` (unknown preset).
     """
     say = on_progress or (lambda _what, _share: None)
     engine = Engine(backend, choose_device(device))
@@ -96,13 +97,15 @@ def first_training(
         on_progress=teaching,
     )
     with backend.db.transaction() as tx:
-        registry.lock_model(tx, model.id)
+        late.lock_models(tx, dataset)
         if _completed(tx, dataset) != before:
             raise Conflict("an erasure was completed while this was training; train again")
+        late.check_none_ending(tx, dataset)
         metrics["drift"] = drift.opened(trained=len(samples), below=dataset.next_key, at=tx.now)
         version = registry.add_version(tx, model, digest=stored.digest, metrics=metrics)
         if registry.serving(tx.session, model.id) is None:
             registry.publish(tx, version)
+            late.enlist_open(tx, backend.settings, model)
     say("done", 1.0)
     return {
         "model": model.name,

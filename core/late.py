@@ -1,0 +1,60 @@
+"""A model that was trained while requests were open: it has seen their samples, and owes a job."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from core import datasets, registry, requests
+from core.db import Transaction
+from core.enlist import enlist
+from core.errors import Conflict
+from core.records import Dataset, ErasureRequest, Job, Model
+from core.settings import Settings
+from core.states import REQUEST_OPEN
+
+
+def lock_models(tx: Transaction, dataset: Dataset) -> None:
+    """Lock every model of the data set: no request comes, and none is carried out, meanwhile."""
+    for each in datasets.models_of(tx.session, dataset.id):
+        registry.lock_model(tx, each.id)
+
+
+def check_none_ending(tx: Transaction, dataset: Dataset) -> None:
+    """Raise `Conflict` when samples of an open request may be gone already.
+
+    A job could no longer find them, and the weights that have seen them would stay.
+    """
+    for request in _open(tx, dataset):
+        if any(_destroys(job) for job in requests.jobs_of(tx.session, request.id)):
+            raise Conflict(
+                f"erasure request {request.id} was being carried out while this was training; "
+                "train again once it is completed"
+            )
+
+
+def enlist_open(tx: Transaction, settings: Settings, model: Model) -> list[Job]:
+    """Jobs by which a newly served model will forget what the open requests name.
+
+    Each request completes when these have ended too. The models of the data set must be locked.
+    """
+    dataset = tx.session.get_one(Dataset, model.dataset_id)
+    enlisted = []
+    for request in _open(tx, dataset):
+        jobs = requests.jobs_of(tx.session, request.id)
+        if jobs and all(job.model_id != model.id for job in jobs):
+            request = requests.locked(tx, request.id)
+            enlisted.append(enlist(tx, settings, model, request, jobs[0].strategy))
+    return enlisted
+
+
+def _open(tx: Transaction, dataset: Dataset) -> list[ErasureRequest]:
+    query = select(ErasureRequest).where(
+        ErasureRequest.dataset_id == dataset.id, ErasureRequest.state.in_(REQUEST_OPEN)
+    )
+    return list(tx.session.scalars(query.order_by(ErasureRequest.id)))
+
+
+def _destroys(job: Job) -> bool:
+    """Has the job come so far that it may have deleted samples?"""
+    skipped = job.verification is not None and "note" in job.verification
+    return job.state in ("destroying", "succeeded") or job.published_at is not None or skipped
