@@ -86,10 +86,7 @@ def model_part(name: str, job: dict[str, Any] | None) -> ModelPart:
         ("Method", _method(job, found)),
         ("Tried before it", _tried(found.get("rungs_before", []))),
         ("Exact copies erased with them", _count(found.get("copies"))),
-        (
-            "Of them with a label that their neighbours contradict",
-            _count(found.get("contradicted")),
-        ),
+        ("Samples with a label that neighbours contradict", _count(found.get("contradicted"))),
         ("Seed", str(job["seed"])),
         ("Canary group erased beside them", _canaries(job["canaries"])),
         ("Of its coins, guessed right", _guessed(found.get("gates", []))),
