@@ -145,6 +145,12 @@ def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | 
 
 
 def _gathering(tx: Transaction, settings: Settings, model: Model, strategy: str) -> Job | None:
+    gathered = (
+        select(func.count())
+        .select_from(JobRequest)
+        .where(JobRequest.job_id == Job.id)
+        .scalar_subquery()
+    )
     query = (
         select(Job)
         .where(
@@ -153,6 +159,7 @@ def _gathering(tx: Transaction, settings: Settings, model: Model, strategy: str)
             Job.attempts == 0,
             Job.strategy == strategy,
             Job.not_before > tx.now,
+            gathered < settings.batch_requests,
         )
         .order_by(Job.id)
         .limit(1)

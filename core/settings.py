@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     """An inference process that could not renew for this long answers 503."""
     batch_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Requests for one model that arrive within this window share one job."""
+    batch_requests: Annotated[int, Field(gt=0)] = 500
+    """As many requests share one job at most; the next one begins another."""
     grace_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long a stopping process finishes what it holds."""
     max_takeovers: Annotated[int, Field(gt=0)] = 10

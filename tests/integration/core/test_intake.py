@@ -235,6 +235,14 @@ def test_requests_within_the_window_share_a_job(backend: Backend) -> None:
     assert job_of(backend, one.job_ids[0]).not_before > one.request.received_at
 
 
+def test_a_full_job_takes_no_more(backend: Backend) -> None:
+    backend.settings.batch_seconds, backend.settings.batch_requests = 60, 2
+    with_model(backend)
+    jobs = [submit(backend, f"subject-{i}").job_ids[0] for i in range(5)]
+    assert jobs[0] == jobs[1] != jobs[2] == jobs[3] != jobs[4]
+    assert submit(backend, "subject-0").job_ids == jobs[:1], "the same person joins all the same"
+
+
 @pytest.mark.parametrize("what", ["window over", "claimed", "tried before", "no window"])
 def test_nothing_is_added_to_a_job_that_gathers_no_more(backend: Backend, what: str) -> None:
     backend.settings.batch_seconds = 0 if what == "no window" else 60
