@@ -149,11 +149,21 @@ def advance(tx: Transaction, held: Held, to: str, **values: Any) -> Job:
     return job
 
 
-def hand_back(db: Database, held: Held, reason: str) -> None:
-    """Give the job to whoever claims it next: no attempt was spent."""
+def hand_back(db: Database, held: Held, reason: str) -> str:
+    """Give the job to whoever claims it next, at once: no attempt was spent, no worker lost.
+
+    One that runs waits again, for its scratch is kept; one that has got further stays where it
+    is, held by nobody. Returns the state that the job is left in.
+    """
     with db.transaction() as tx:
         job = check(tx, held)
-        _release(tx, job, reason, delay=0.0)
+        tx.record("job", job.id, "handed back", state=job.state, reason=reason)
+        if job.state == "running":
+            _queue_again(tx, job, reason, tx.now)
+        else:
+            _let_go(job, tx.now)
+        tx.wake(job.id)
+        return job.state
 
 
 def fail(db: Database, held: Held, reason: str, settings: Settings, retry: bool = True) -> str:
@@ -168,34 +178,38 @@ def fail(db: Database, held: Held, reason: str, settings: Settings, retry: bool 
         tx.record("job", job.id, "attempt failed", attempt=job.attempts, reason=reason)
         tx.session.flush()
         if retry and job.attempts < settings.max_attempts:
-            _release(tx, job, reason, delay=min(2.0**job.attempts, 300.0))
+            later = tx.now + timedelta(seconds=min(2.0**job.attempts, 300.0))
+            if job.state in JOB_STOPPABLE:
+                _queue_again(tx, job, reason, later)
+            else:
+                _let_go(job, later)
         else:
             give_to_person(tx, job, reason)
         return job.state
 
 
-def _release(tx: Transaction, job: Job, reason: str, delay: float) -> None:
-    later = tx.now + timedelta(seconds=delay)
-    if job.state in JOB_STOPPABLE:
-        move(
-            tx,
-            job,
-            "queued",
-            reason=reason,
-            if_fence=job.fence,
-            owner=None,
-            lease_until=None,
-            candidate=None,
-            not_before=later,
-            progress=dict(jobs.NO_PROGRESS),
-        )
-        jobs.follow(tx, job)
-    else:  # published: nothing may run before it for this model, so it stays held, by nobody
-        job.owner = None
-        job.lease_until = later
-        job.revision += 1
-    if delay == 0:
-        tx.wake(job.id)
+def _queue_again(tx: Transaction, job: Job, reason: str, later: datetime) -> None:
+    """Back to the queue; nothing that was made is kept but scratch."""
+    move(
+        tx,
+        job,
+        "queued",
+        reason=reason,
+        if_fence=job.fence,
+        owner=None,
+        lease_until=None,
+        candidate=None,
+        not_before=later,
+        progress=dict(jobs.NO_PROGRESS),
+    )
+    jobs.follow(tx, job)
+
+
+def _let_go(job: Job, later: datetime) -> None:
+    """Held by nobody, so that nothing runs before it for this model; taken over from `later`."""
+    job.owner = None
+    job.lease_until = later
+    job.revision += 1
 
 
 def give_to_person(tx: Transaction, job: Job, reason: str, **values: Any) -> None:

@@ -84,6 +84,7 @@ class Keeper:
         self._parts = parts
         self._generators = generators
         self._last = time.monotonic()
+        self._given = 0
 
     def restore(self) -> dict[str, Any] | None:
         """Put every part back to where the snapshot was; its state, or None without one.
@@ -110,12 +111,18 @@ class Keeper:
                 tensor.copy_(torch.from_numpy(np.array(snapshot.arrays[name])))
         for name, generator in self._generators.items():
             generator.set_state(torch.from_numpy(np.array(snapshot.arrays[f"random.{name}"])))
+        self._given = snapshot.state["step"]
         return snapshot.state
 
     def offer(self, step: int, state: Callable[[], dict[str, Any]]) -> None:
         """After `step` steps: give a snapshot when one is wanted and due."""
+        if time.monotonic() - self._last >= self._asked.every:
+            self.give(step, state)
+
+    def give(self, step: int, state: Callable[[], dict[str, Any]]) -> None:
+        """After `step` steps: give a snapshot, due or not, unless nobody wants it or has it."""
         on_snapshot = self._asked.on_snapshot
-        if on_snapshot is None or time.monotonic() - self._last < self._asked.every:
+        if on_snapshot is None or step == self._given:
             return
         arrays = {
             name: tensor.detach().cpu().numpy().copy() for name, tensor in self._live().items()
@@ -123,7 +130,7 @@ class Keeper:
         for name, generator in self._generators.items():
             arrays[f"random.{name}"] = generator.get_state().numpy().copy()
         on_snapshot(Snapshot(arrays, {**state(), "step": step, "identity": self._identity}))
-        self._last = time.monotonic()
+        self._last, self._given = time.monotonic(), step
 
     def _live(self) -> dict[str, Tensor]:
         return {

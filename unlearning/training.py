@@ -90,8 +90,8 @@ def train(
     Returns the model in evaluation mode, on `device`. Same seed, same bits on the CPU.
     precision: of the arithmetic; "auto" is bfloat16 for convolutions where the processor has it.
     `on_progress` is called about every 50 steps and at the end, `should_stop` before each step,
-    `on_snapshot` after a step, every `snapshot_every` seconds (0: each). With `resume`, one
-    of those snapshots, the training goes on from it, to the same bits.
+    `on_snapshot` after a step, every `snapshot_every` seconds (0: each) and before it stops. With
+    `resume`, one of those snapshots, the training goes on from it, to the same bits.
 
     Raises ValueError for no samples, images of another shape, labels outside the classes or a
     snapshot of another training, and Cancelled when `should_stop` answers True.
@@ -144,6 +144,7 @@ def train(
             batches = epoch_batches(len(samples), config.batch, order)
         for index in batches[done % a_pass :]:
             if should_stop is not None and should_stop():
+                keeper.give(done, dict)
                 raise Cancelled(f"training was cancelled at step {done} of {total}")
             index = index.to(device)
             images = augment(samples.images.index_select(0, index), config.augment, order)

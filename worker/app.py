@@ -6,22 +6,34 @@ fork (worker_process_init): none of them survives one.
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import threading
+from types import FrameType
 from typing import Any
 
 from celery import Celery, signals
+from celery.apps.worker import Worker
+from celery.worker import state as celery_state
 
 from core import logs, migrate, tracing
 from core.backend import open_backend
 from core.queue import TASK, celery_app
 from core.settings import Settings
+from worker.closing import Closing
+
+log = logging.getLogger(__name__)
+
+LEAST_GRACE = 10.0
+"""Seconds that the process gets at least: once no job is held, its pool still has to wind up."""
 
 
 class Child:
     """What one child process holds, from its start to its end."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, closing: Closing) -> None:
+        self._settings, self._closing = settings, closing
         self._engine: Any = None
         self._sweep: Any = None
 
@@ -32,12 +44,14 @@ class Child:
         from worker.engine import Engine, choose_device
         from worker.sweep import Sweep
 
+        # Some send SIGTERM to every process of a service: the parent alone decides on its end.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         tracing.configure("lethe-worker")
 
         # Models here are small: one thread is the fastest, and leaves cores to the service.
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         backend = open_backend(self._settings)
-        self._engine = Engine(backend, choose_device(self._settings.device))
+        self._engine = Engine(backend, choose_device(self._settings.device), self._closing)
         self._sweep = Sweep(backend, self._engine.owner)
         self._sweep.start()
 
@@ -55,10 +69,59 @@ class Child:
         tracing.close()
 
 
-def make_app(settings: Settings) -> Celery:
+class Stop:
+    """What SIGTERM and SIGINT do to the parent; by Celery's own handlers SIGINT is a failure.
+
+    The first ends the worker once its jobs are done; after half the grace they are handed back
+    at their next step, which leaves the other half to reach one. The second hands them back at
+    once. The third ends the process where it stands, as does the grace when it is over: children
+    die with it (PR_SET_PDEATHSIG, set by Celery), and leases run out as after any crash.
+    """
+
+    def __init__(self, closing: Closing, grace_seconds: float) -> None:
+        self._closing, self._grace = closing, grace_seconds
+        self._asked = 0
+
+    def install(self) -> None:
+        """Take the signals over; called in the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self._asked += 1
+        if self._asked > 2:
+            os._exit(128 + number)
+        self._closing.begin(self._grace / 2 if self._asked == 1 else 0.0)
+        celery_state.should_stop = os.EX_OK  # type: ignore[assignment]  # stubs know only None
+        if self._asked == 1:
+            over = threading.Timer(max(self._grace, LEAST_GRACE), self._give_up)
+            over.daemon = True
+            over.start()
+
+    def _give_up(self) -> None:
+        log.error(
+            "a job did not reach its next step within LETHE_GRACE_SECONDS=%g: this worker ends "
+            "now, and another takes the job over once its lease has run out",
+            self._grace,
+        )
+        os._exit(1)
+
+
+class Parent(Worker):
+    """Celery's worker, with our signal handlers in place of its own."""
+
+    def __init__(self, app: Celery, stop: Stop, **options: Any) -> None:
+        self._stop = stop
+        super().__init__(app=app, **options)
+
+    def install_platform_tweaks(self, _: Any) -> None:
+        self._stop.install()
+
+
+def make_app(settings: Settings, closing: Closing) -> Celery:
     """The worker's Celery application, its task registered and its children prepared."""
     app = celery_app(settings)
-    child = Child(settings)
+    child = Child(settings, closing)
 
     @app.task(name=TASK, ignore_result=True)
     def wake(woken_for: str) -> None:
@@ -76,15 +139,17 @@ def _logging_is_set_up(**_: Any) -> None:
 
 
 def main(settings: Settings, concurrency: int = 1) -> int:
-    """Run a worker in this process until SIGTERM or SIGINT; returns its exit status.
+    """Run a worker in this process until SIGTERM or SIGINT; 0 when it stopped as it was asked.
 
     Embedded mode migrates the database first; production refuses one that is not current
     (`SettingsError`).
     """
     logs.configure(settings.log)
     prepare(settings)
-    app = make_app(settings)
-    worker = app.Worker(
+    closing = Closing()
+    worker = Parent(
+        make_app(settings, closing),
+        Stop(closing, settings.grace_seconds),
         pool="prefork",
         concurrency=concurrency,
         loglevel="INFO",

@@ -18,6 +18,7 @@ from core.records import CanaryGroup, Dataset, ErasureRequest, Job, Model, Reque
 from core.samples import SPLIT_CODE, SampleBatch, Split, pick
 from core.states import REQUEST_OPEN
 from unlearning import Cancelled, Samples
+from worker.closing import Stopping
 from worker.engine import Engine
 from worker.heart import Heart
 
@@ -53,16 +54,18 @@ class Context:
             self.job = session.get_one(Job, self.held.job_id)
 
     def stop_if_asked(self) -> None:
-        """Raise `LeaseLost` or `Cancelled` when the job must stop here."""
+        """Raise `LeaseLost`, `Stopping` or `Cancelled` when the job must stop here."""
         self.stop_if_lost()
         if self.heart.cancelled:
             raise Cancelled("the job was cancelled")
 
     def stop_if_lost(self) -> None:
-        """Raise `LeaseLost` if it is; past publication a cancel comes too late."""
+        """Raise `LeaseLost` or `Stopping`; past publication a cancel comes too late."""
         self.heart.should_stop()
         if self.heart.lost:
             raise LeaseLost(f"job {self.job.id} is held by another worker now")
+        if self.heart.closing.over:
+            raise Stopping
 
     def report(self, phase: str, fraction: float, *, now: bool = False, **figures: Any) -> None:
         """Write progress, about twice a second at most; `fraction` is of the whole job."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from core.backend import Backend
 from core.checkpoints import Checkpoint, Stored
 from core.errors import SettingsError
 from unlearning import VIB, Architecture, Teacher, export_arrays, load_arrays
+from worker.closing import Closing
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Engine:
 
     backend: Backend
     device: str
+    closing: Closing = field(default_factory=Closing)
 
     @cached_property
     def owner(self) -> str:

@@ -16,6 +16,7 @@ from core.errors import CancelRequested, LeaseLost
 from core.holding import Held
 from core.jobs import NO_PROGRESS
 from unlearning import Cancelled
+from worker.closing import Stopping
 from worker.context import Context
 from worker.destroy import destroy
 from worker.engine import Engine
@@ -42,17 +43,22 @@ def run(engine: Engine, held: Held) -> str | None:
     Never raises for a fault of the job itself: the fault is recorded with it.
     """
     backend = engine.backend
-    with Heart(backend.db, held, backend.settings.lease_seconds) as heart:
+    with Heart(backend.db, held, backend.settings.lease_seconds, engine.closing) as heart:
         try:
             return _run(Context.open(engine, held, heart), held.state)
         except LeaseLost:
             log.warning("job %s was taken over by another worker", held.job_id)
             return None
-        except (Cancelled, CancelRequested):
+        except (Cancelled, CancelRequested, Stopping) as error:
             if heart.lost:
                 log.warning("job %s was taken over by another worker", held.job_id)
                 return None
-            return _guarded(held, lambda: _cancel(engine, held))
+            if heart.cancelled or isinstance(error, CancelRequested):
+                return _guarded(held, lambda: _cancel(engine, held))
+            log.info("job %s is handed back: this worker stops", held.job_id)
+            return _guarded(
+                held, lambda: holding.hand_back(backend.db, held, "its worker was stopped")
+            )
         except SQLAlchemyError:
             # Nothing can be recorded where nothing can be written: the lease runs out, and
             # whoever reaches the database next goes on.

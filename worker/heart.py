@@ -1,4 +1,7 @@
-"""The side thread of a running job: renews its lease and listens for a cancel."""
+"""The side thread of a running job: renews its lease and listens for a cancel.
+
+Why a job must stop is asked here: its lease is lost, it was cancelled, or its worker stops.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from core import holding
 from core.db import Database
 from core.errors import LeaseLost
 from core.holding import Held
+from worker.closing import Closing
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +31,11 @@ class Heart:
     out by this host's clock, another worker may have the job, so that it counts as lost.
     """
 
-    def __init__(self, db: Database, held: Held, lease_seconds: float) -> None:
+    def __init__(
+        self, db: Database, held: Held, lease_seconds: float, closing: Closing | None = None
+    ) -> None:
         self._db, self._held, self._lease = db, held, lease_seconds
+        self.closing = closing or Closing()
         self._over = threading.Event()
         self._beaten = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
@@ -39,7 +46,7 @@ class Heart:
         """Must the job stop at its next step?"""
         if time.monotonic() - self._beaten > self._lease:
             self.lost = True
-        return self.lost or self.cancelled
+        return self.lost or self.cancelled or self.closing.over
 
     def _run(self) -> None:
         pause = min(LISTEN_SECONDS, self._lease / 3)

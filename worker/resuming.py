@@ -33,7 +33,7 @@ def resumable(context: Context, run: Run[T]) -> T:
     """
 
     def keep(snapshot: Snapshot) -> None:
-        if context.heart.lost:
+        if context.heart.lost or context.heart.cancelled:
             return
         state = json.dumps(snapshot.state)
         began = time.perf_counter()

@@ -19,6 +19,8 @@ def work(engine: Engine, woken_for: str) -> str | None:
     One job a wake-up, so that a worker that is asked to stop does so after the job it holds.
     While more can be claimed, the next wake-up is sent.
     """
+    if engine.closing.begun:  # a message that had been fetched already: sweep sends it again
+        return None
     backend, began = engine.backend, time.time_ns()
     held = holding.claim(backend.db, engine.owner, backend.settings)
     if held is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from lethe.stopping import Terminated
+
 
 def worker() -> None:
     """Run jobs until Ctrl-C; start as many as there are machines for them.
@@ -14,7 +16,11 @@ def worker() -> None:
     from lethe.home import opened_with
     from worker.app import main
 
-    settings = read_settings()
-    with opened_with(settings):  # brings the embedded database up to date, or says what to do
-        pass
-    raise typer.Exit(main(settings))
+    try:
+        settings = read_settings()
+        with opened_with(settings):  # brings the embedded database up to date, or says what to do
+            pass
+        status = main(settings)
+    except (Terminated, KeyboardInterrupt):  # while it started: it holds nothing yet
+        status = 0
+    raise typer.Exit(status)

@@ -212,6 +212,7 @@ def descend(
 
     for step in range(done + 1, settings.steps + 1):
         if run.should_stop is not None and run.should_stop():
+            keeper.give(step - 1, state_now)
             raise Cancelled(f"unlearning was cancelled at step {step - 1}")
         checked = step % settings.check_every == 0 or step == settings.steps
         if follower is not None and (step - 1) % follower.every == 0:

@@ -15,6 +15,7 @@ from tests.factories import make_dataset, make_model, submit, with_model
 from tests.integration.core.helpers import (
     advance,
     claimed,
+    events_of,
     expire,
     job_of,
     request_of,
@@ -56,13 +57,11 @@ def test_progress_is_seen_by_those_who_wait_for_a_change(backend: Backend) -> No
         assert jobs.revisions(session, {held.job_id, "none"}) == {held.job_id: before + 3}
 
 
-@pytest.mark.parametrize("state", ["running", "verifying"])
-def test_an_unpublished_job_is_handed_back_to_the_queue(backend: Backend, state: str) -> None:
+def test_a_job_that_runs_is_handed_back_to_the_queue(backend: Backend) -> None:
     with_model(backend)
     done = submit(backend)
     held = claimed(backend)
-    advance(backend, held, JOB_HELD[1 : JOB_HELD.index(state) + 1], candidate={"digest": "c"})
-    holding.hand_back(backend.db, held, "the worker stops")
+    assert holding.hand_back(backend.db, held, "the worker stops") == "queued"
     job = job_of(backend, held.job_id)
     assert (job.state, job.owner, job.lease_until) == ("queued", None, None)
     assert (job.candidate, job.progress, job.attempts) == (None, jobs.NO_PROGRESS, 0)
@@ -72,9 +71,17 @@ def test_an_unpublished_job_is_handed_back_to_the_queue(backend: Backend, state:
     assert job_of(backend, held.job_id).takeovers == 0
 
 
-@pytest.mark.parametrize("state", ["publishing", "destroying"])
-@pytest.mark.parametrize("why", ["handed back", "failed"])
-def test_a_publishing_job_stays_held_so_that_nothing_runs_before_it(
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("verifying", "handed back"),  # its candidate is worth keeping
+        ("publishing", "handed back"),
+        ("destroying", "handed back"),
+        ("publishing", "failed"),
+        ("destroying", "failed"),
+    ],
+)
+def test_a_job_that_has_got_far_stays_held_so_that_nothing_runs_before_it(
     backend: Backend, state: str, why: str
 ) -> None:
     with_model(backend)
@@ -87,7 +94,8 @@ def test_a_publishing_job_stays_held_so_that_nothing_runs_before_it(
         assert holding.claim(backend.db, "worker-2", backend.settings) is None, "it pauses first"
         expire(backend, held)
     else:
-        holding.hand_back(backend.db, held, "the worker stops")
+        assert holding.hand_back(backend.db, held, "the worker stops") == state
+        assert "handed back" in events_of(backend, "job", held.job_id)
     job = job_of(backend, held.job_id)
     assert (job.state, job.owner) == (state, None)
     again = claimed(backend, "worker-2")

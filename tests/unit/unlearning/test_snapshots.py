@@ -79,8 +79,12 @@ def test_resumed_at_any_step_is_uninterrupted(
         assert again.warnings == whole.warnings
 
 
+@pytest.mark.parametrize(("every", "steps"), [(0.0, [1, 2, 3, 4, 5]), (3600.0, [5])])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_cancelled_run_goes_on_where_it_was(tiny: Scene, strategy: str) -> None:
+def test_a_cancelled_run_goes_on_where_it_was(
+    tiny: Scene, strategy: str, every: float, steps: list[int]
+) -> None:
+    """Where it was stopped is given once, though no snapshot was due."""
     config = config_of(strategy, 9)
     snapshots: list[Snapshot] = []
     calls = iter([False] * 5 + [True])
@@ -92,9 +96,9 @@ def test_a_cancelled_run_goes_on_where_it_was(tiny: Scene, strategy: str) -> Non
             config=config,
             should_stop=lambda: next(calls),
             on_snapshot=snapshots.append,
-            snapshot_every=0.0,
+            snapshot_every=every,
         )
-    assert [snapshot.state["step"] for snapshot in snapshots] == [1, 2, 3, 4, 5]
+    assert [snapshot.state["step"] for snapshot in snapshots] == steps
     again = unlearn(
         tiny.model, tiny.problem, strategy=strategy, config=config, resume=snapshots[-1]
     )
