@@ -91,10 +91,9 @@ def prepare(settings: Settings, *, queued: bool) -> Start:
     with backend.db.reading() as session:
         number = session.scalar(select(Subject.id).order_by(Subject.sample_count.desc()).limit(1))
     assert number is not None
-    gone = [
-        *backend.samples.find_subject(dataset, [number]).keys.tolist(),
-        *backend.samples.find_sample_ids(dataset, named).values(),
-    ]
+    gone = backend.samples.find_subject(dataset, [number]).keys.tolist()
+    if queued:
+        gone += backend.samples.find_sample_ids(dataset, named).values()
     gone = [*gone, *backend.samples.copies(dataset, gone).tolist()]
     images = backend.samples.take(dataset, gone).images
     if queued:
