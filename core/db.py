@@ -217,7 +217,9 @@ def _engine(url: str) -> Engine:
         max_overflow=20,
         connect_args={
             "connect_timeout": 5,
-            "options": "-c timezone=UTC -c lock_timeout=20s -c statement_timeout=60s",
+            # A process that is paused within a transaction must not keep its locks for ever.
+            "options": "-c timezone=UTC -c lock_timeout=20s -c statement_timeout=60s "
+            "-c idle_in_transaction_session_timeout=60s",
         },
     )
 

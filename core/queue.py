@@ -46,6 +46,7 @@ def celery_app(settings: Settings) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=False,  # the row is the truth: sweep sends again
         worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=60,  # seconds; a child imports torch before it reports itself
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
