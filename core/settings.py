@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """As many requests share one job at most; the next one begins another."""
     grace_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long a stopping process finishes what it holds."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 0.5
+    """How long a stopping service still answers while `/readyz` already says 503."""
     max_takeovers: Annotated[int, Field(gt=0)] = 10
     """Leases that one job may lose before a person must look."""
     max_attempts: Annotated[int, Field(gt=0)] = 3

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from core import startup, tracing
 from core.backend import open_backend
+from core.desk import Desk
 from core.errors import LetheError
 from core.settings import Settings
 from service import errors, openapi
@@ -75,6 +76,7 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
                 state.first_key = await run_in_threadpool(startup.prepare, state.backend)
                 tracing.configure("lethe")
             db = state.backend.db
+            state.desk = Desk(state.backend)
             opened.push_async_callback(run_in_threadpool, tracing.close)
             state.metrics = Metrics(db, settings.due_warning_days)
             state.key_use = KeyUse(db)
@@ -82,7 +84,8 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
             state.watcher = Watcher(db, settings.poll_seconds)
             state.watcher.start()
             opened.push_async_callback(state.watcher.stop)
-            opened.enter_context(_released_by_signals(state.watcher))
+            drain = min(settings.drain_seconds, settings.grace_seconds)
+            opened.enter_context(_drained_by_signals(state.watcher, drain))
             if role != "api":
                 await run_in_threadpool(_start_loader, app)
                 opened.push_async_callback(run_in_threadpool, state.loader.stop)
@@ -113,11 +116,13 @@ def _start_loader(app: FastAPI) -> None:
 
 
 @contextmanager
-def _released_by_signals(watcher: Watcher) -> Iterator[None]:
-    """End the waits as soon as the process is told to stop.
+def _drained_by_signals(watcher: Watcher, seconds: float) -> Iterator[None]:
+    """Told to stop, end the waits at once, and let the server know only `seconds` later.
 
-    A server first waits for open calls and only then ends the lifespan, so that a long-poll
-    would hold it up for a minute. The server's own handlers are called after ours.
+    Meanwhile all is answered, /readyz with 503 and every connection for the last time, so that
+    whoever spreads the calls goes elsewhere before the server stops to listen. A server first
+    waits for open calls and only then ends the lifespan: a long-poll would hold it up for a
+    minute. A second signal is the server's at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # a server in a side thread is stopped by other means
@@ -126,10 +131,14 @@ def _released_by_signals(watcher: Watcher) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(watcher.release)
         handler = before[signal.Signals(number)]
         assert callable(handler)
-        handler(number, frame)
+        again = watcher.closing
+        loop.call_soon_threadsafe(watcher.release)
+        if again or not seconds:
+            handler(number, frame)
+        else:
+            loop.call_soon_threadsafe(loop.call_later, seconds, handler, number, None)
 
     taken = [number for number, handler in before.items() if callable(handler)]
     for number in taken:

@@ -58,7 +58,11 @@ class RequestShell:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                answered = MutableHeaders(scope=message)
+                answered["X-Request-ID"] = request_id
+                if scope["app"].state.watcher.closing:
+                    # An idle connection that the server closes may meet the client's next call.
+                    answered["Connection"] = "close"
             await send(message)
 
         try:

@@ -31,7 +31,7 @@ def livez() -> Alive:
     responses={503: {"model": Readiness, "description": "Not ready; the checks say why."}},
 )
 def readyz(request: Request, response: Response, backend: BackendDep) -> Readiness:
-    """Ready when the database answers and, where models are served, one is.
+    """Ready when the database answers and, where models are served, one is; not once it stops.
 
     `warnings` say what is wrong besides: no worker runs, requests are overdue.
     """
@@ -42,6 +42,8 @@ def readyz(request: Request, response: Response, backend: BackendDep) -> Readine
     if loader is not None:
         models = loader.status()
         checks["model"] = _servable(models, loader.ready())
+    if request.app.state.watcher.closing:
+        checks["stopping"] = Check(ok=False, detail="this process stops: send nothing more to it")
     ready = all(check.ok for check in checks.values())
     if not ready:
         response.status_code = 503

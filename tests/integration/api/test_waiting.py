@@ -222,8 +222,12 @@ def test_a_note_that_cannot_be_written_is_let_go(
     api_app.state.key_use.close()
 
 
-def test_a_signal_releases_those_who_wait(api_settings: Settings, api: TestClient) -> None:
+@pytest.mark.parametrize("drain", [0.0, 0.3])
+def test_a_signal_releases_those_who_wait(
+    api_settings: Settings, api: TestClient, drain: float
+) -> None:
     """In the main thread, as under a real server: ours first, then the server's own handler."""
+    api_settings.drain_seconds = drain
     job_id = api.post(
         "/erasure-requests", json={"model": "digits", "subject_id": "subject-1"}
     ).json()["job_id"]
@@ -241,7 +245,12 @@ def test_a_signal_releases_those_who_wait(api_settings: Settings, api: TestClien
             assert await wait
             assert watcher.closing
             assert await watcher.wait(job_id, 1, 60)
-            return time.monotonic() - started
+            seconds = time.monotonic() - started
+            assert told == ([] if drain else [signal.SIGTERM])
+            while not told:
+                await asyncio.sleep(0.05)
+            assert time.monotonic() - started >= drain
+            return seconds
 
     try:
         assert asyncio.run(stopped_while_waiting()) < 1
