@@ -12,15 +12,15 @@ def worker() -> None:
 
     Example: `lethe worker`
     """
-    from core.settings import read_settings
-    from lethe.home import opened_with
-    from worker.app import main
-
     try:
+        from core.settings import read_settings
+        from lethe.home import opened_with
+        from worker.app import main
+
         settings = read_settings()
         with opened_with(settings):  # brings the embedded database up to date, or says what to do
             pass
         status = main(settings)
-    except (Terminated, KeyboardInterrupt):  # while it started: it holds nothing yet
+    except (Terminated, KeyboardInterrupt):  # it was still starting, and held nothing
         status = 0
     raise typer.Exit(status)

@@ -221,7 +221,7 @@ def test_a_worker_killed(
     deployment, start = deploy(kind, True)
     deployment.serve()
     killed(deployment.start("worker", crash_at=point), point)
-    deployment.start("worker")
+    deployment.start("worker").wait_for("ready")
     assert ended(deployment, start) == expected
 
 
