@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -80,37 +80,61 @@ class Submitted:
     replayed: str | None = None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request as it was posted: what is asked for, by whose key, in which call."""
+
+    new: NewRequest
+    key_id: str | None = None
+    repeat: Repeat | None = None
+    call: Call = Call()
+
+
 def submit(
-    backend: Backend,
-    new: NewRequest,
-    *,
-    key_id: str | None,
-    repeat: Repeat | None = None,
-    call: Call | None = None,
+    backend: Backend, new: NewRequest, *, key_id: str | None, repeat: Repeat | None = None
 ) -> Submitted:
+    """`take_in` for callers that have no call to tell of."""
+    return take_in(backend, Asked(new, key_id, repeat))
+
+
+def take_in(backend: Backend, asked: Asked) -> Submitted:
     """Take a request in: the request, its jobs and their audit events in one transaction.
 
     Raises `NotFound` for an unknown model, `Invalid` for unknown samples (naming them),
     `Conflict` for an Idempotency-Key that came with another body.
     """
-    new.check()
-    if repeat is not None and key_id is not None:
-        with backend.db.reading() as session:  # before the samples are looked for: they may be gone
-            answered = _answered(session, key_id, repeat)
-        if answered is not None:
-            return answered
-    keys = _keys_of(backend, new)
     try:
-        with backend.db.transaction() as tx:
-            submitted = _submit(tx, backend, new, keys, key_id, repeat, call or Call())
-            reached("intake:before-commit")
-            return submitted
+        return take_all_in(backend, [asked])[0]
     except IntegrityError:
-        if repeat is None:
+        if asked.repeat is None:
             raise
     # Another took the same Idempotency-Key in the same moment: answer as it was answered.
+    return take_all_in(backend, [asked])[0]
+
+
+def take_all_in(backend: Backend, all_asked: Sequence[Asked]) -> list[Submitted]:
+    """Take these requests in, all in one transaction or none; raises what any one raises."""
+    ready: list[tuple[Asked, list[int]] | Submitted] = [_prepared(backend, a) for a in all_asked]
+    if all(isinstance(each, Submitted) for each in ready):
+        return [each for each in ready if isinstance(each, Submitted)]
     with backend.db.transaction() as tx:
-        return _submit(tx, backend, new, keys, key_id, repeat, call or Call())
+        locked: _Locked = {}
+        done = [
+            each if isinstance(each, Submitted) else _submit(tx, backend, *each, locked)
+            for each in ready
+        ]
+        reached("intake:before-commit")
+    return done
+
+
+def _prepared(backend: Backend, asked: Asked) -> tuple[Asked, list[int]] | Submitted:
+    asked.new.check()
+    if asked.repeat is not None and asked.key_id is not None:
+        with backend.db.reading() as session:  # before the samples are looked for: they may be gone
+            answered = _answered(session, asked.key_id, asked.repeat)
+        if answered is not None:
+            return answered
+    return asked, _keys_of(backend, asked.new)
 
 
 def _keys_of(backend: Backend, new: NewRequest) -> list[int]:
@@ -132,24 +156,31 @@ def _keys_of(backend: Backend, new: NewRequest) -> list[int]:
     return [found[sample_id] for sample_id in wanted]
 
 
+_Locked = dict[str, tuple[Model, list[Model]]]
+"""By name: a model that is locked, and all that were trained on its data set, locked too."""
+
+
+def _models_locked(tx: Transaction, name: str, locked: _Locked) -> tuple[Model, list[Model]]:
+    if name not in locked:
+        model = registry.model_named(tx.session, name)
+        models = datasets.models_of(tx.session, model.dataset_id)
+        for each in models:
+            registry.lock_model(tx, each.id)
+        locked[name] = model, models
+    return locked[name]
+
+
 def _submit(
-    tx: Transaction,
-    backend: Backend,
-    new: NewRequest,
-    keys: list[int],
-    key_id: str | None,
-    repeat: Repeat | None,
-    call: Call,
+    tx: Transaction, backend: Backend, asked: Asked, keys: list[int], locked: _Locked
 ) -> Submitted:
+    new, key_id, repeat = asked.new, asked.key_id, asked.repeat
     if repeat is not None and key_id is not None:
         answered = _answered(tx.session, key_id, repeat)
         if answered is not None:
             return answered
-    model = registry.model_named(tx.session, new.model)
-    models = datasets.models_of(tx.session, model.dataset_id)
-    for each in models:
-        registry.lock_model(tx, each.id)
-    request = _receive(tx, backend, new, model, keys, key_id, call)
+    model, models = _models_locked(tx, new.model, locked)
+    request = _receive(tx, backend, new, model, keys, key_id, asked.call)
+    job_ids: list[str] = []
     if request.sample_count == 0:
         _nothing_found(tx, backend, request, model)
     else:
@@ -160,11 +191,11 @@ def _submit(
             for each in models
             if each.id == model.id or registry.serving(tx.session, each.id) is not None
         ]
+        job_ids = sorted(job.id for job in enlisted)
         move(tx, request, "scheduled")
         if any(job.state in JOB_HELD for job in enlisted):
             move(tx, request, "in_progress")  # it joined a job that runs already
     tx.session.flush()
-    job_ids = requests.job_ids_of(tx.session, request.id)
     if repeat is not None and key_id is not None:
         tx.session.add(
             Idempotency(

@@ -39,12 +39,12 @@ def move(
     query = update(kind).where(kind.id == record.id, kind.state == old)
     if if_fence is not None:
         query = query.where(Job.fence == if_fence)
-    done = tx.session.execute(query.values(changes).execution_options(synchronize_session=False))
-    if done.rowcount != 1:  # type: ignore[attr-defined]  # an UPDATE's result has it
+    moved = query.values(changes).returning(kind)
+    options = {"synchronize_session": False, "populate_existing": True}
+    if tx.session.scalars(moved, execution_options=options).one_or_none() is None:
         if if_fence is not None:
             raise LeaseLost(f"job {record.id} is held by another worker now")
         raise Conflict(f"{machine.noun} {record.id} changed meanwhile; look again and retry")
-    tx.session.refresh(record)
     data: dict[str, Any] = {"from": old, "to": to}
     if reason:
         data["reason"] = reason

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from core import startup, tracing
 from core.backend import open_backend
+from core.desk import Desk
 from core.errors import LetheError
 from core.settings import Settings
 from service import errors, openapi
@@ -75,6 +76,7 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
                 state.first_key = await run_in_threadpool(startup.prepare, state.backend)
                 tracing.configure("lethe")
             db = state.backend.db
+            state.desk = Desk(state.backend)
             opened.push_async_callback(run_in_threadpool, tracing.close)
             state.metrics = Metrics(db, settings.due_warning_days)
             state.key_use = KeyUse(db)

@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from core import keys
 from core.backend import Backend
 from core.db import Transaction
+from core.desk import Desk
 from core.errors import Unauthorized
 from core.keys import Caller
 from service.errors import Challenged
@@ -30,6 +31,14 @@ def _backend(connection: HTTPConnection) -> Backend:
 
 
 BackendDep = Annotated[Backend, Depends(_backend)]
+
+
+def _desk(connection: HTTPConnection) -> Desk:
+    desk: Desk = connection.app.state.desk
+    return desk
+
+
+DeskDep = Annotated[Desk, Depends(_desk)]
 
 
 def _watcher(connection: HTTPConnection) -> Watcher:

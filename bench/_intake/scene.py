@@ -27,7 +27,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Scene:
-    """Where the service listens, a key for it, and the ids of its processes and PostgreSQL's."""
+    """Where the service listens, a key for it, the id of its process, and its database's URL."""
 
     port: int
     key: str
@@ -35,14 +35,15 @@ class Scene:
     database: str
 
     def cpu_seconds(self) -> dict[str, float]:
-        """CPU time so far of the service's processes and of the database's connections."""
+        """CPU time so far of the service's processes and of PostgreSQL's."""
         with psycopg.connect(self.database) as connection:
-            found = connection.execute("SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL")
-            backends = [row[0] for row in found]
-        return {
-            "service": sum(_cpu(pid) for pid in _family(self.service)),
-            "database": sum(_cpu(pid) for pid in backends),
-        }
+            row = connection.execute("SELECT pg_backend_pid()").fetchone()
+            assert row is not None
+            postmaster = int(_fields(row[0])[1])
+            return {
+                "service": sum(_cpu(pid) for pid in _family(self.service)),
+                "database": sum(_cpu(pid) for pid in _family(postmaster)),
+            }
 
 
 @contextmanager
@@ -120,9 +121,14 @@ def _family(pid: int) -> list[int]:
     return found
 
 
+def _fields(pid: int) -> list[str]:
+    """Of /proc/PID/stat, from the third on: state, parent, ..."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def _cpu(pid: int) -> float:
+    """Its own seconds of CPU, and those of its children that have ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(int(ticks) for ticks in _fields(pid)[11:15]) / TICKS
     except FileNotFoundError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS

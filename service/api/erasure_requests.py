@@ -7,12 +7,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from core import audit, facts, intake, requests, tracing
+from core import audit, facts, requests, tracing
 from core.db import Transaction, database_now
-from core.intake import Call, NewRequest, Repeat
+from core.intake import Asked, Call, NewRequest, Repeat
 from core.points import reached
 from core.records import ErasureRequest
-from service.deps import BackendDep, CanErase, CanRead, CanReview, CanWithdraw, Reader, Tx
+from service.deps import (
+    BackendDep,
+    CanErase,
+    CanRead,
+    CanReview,
+    CanWithdraw,
+    DeskDep,
+    Reader,
+    Tx,
+)
 from service.openapi import problems
 from service.paging import Cursor, Id, Limit, ModelFilter, StatusFilter, page
 from service.schemas import (
@@ -46,6 +55,7 @@ IdempotencyKey = Annotated[
 def post(
     caller: CanErase,
     backend: BackendDep,
+    desk: DeskDep,
     body: NewErasureRequest,
     request: Request,
     idempotency_key: IdempotencyKey = None,
@@ -77,7 +87,7 @@ def post(
         repeat = Repeat(keyed, digest, render)
     with tracing.span("POST /erasure-requests", parent=request.headers.get("traceparent")):
         call = Call(request.state.request_id, tracing.traceparent())
-        done = intake.submit(backend, new, key_id=caller.key_id, repeat=repeat, call=call)
+        done = desk.submit(Asked(new, caller.key_id, repeat, call))
     log.info(
         "request taken in" if done.replayed is None else "request answered again",
         extra={"erasure_request": done.request.id, "job_ids": done.job_ids},

@@ -82,7 +82,7 @@ def test_a_cancellation_that_meets_a_joining_request_lets_it_be(
 
     def join(tx: Transaction) -> None:
         new = intake.NewRequest(model="digits", subject_id="subject-0")
-        done = intake._submit(tx, backend, new, [], None, None, intake.Call())
+        done = intake._submit(tx, backend, intake.Asked(new), [], {})
         joined.append(done.request.id)
 
     def cancel() -> str:
