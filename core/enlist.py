@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from core import jobs, registry
 from core.db import Transaction
 from core.ids import new_id
-from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample
+from core.limits import MOST_SHARE
+from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample, Subject
 from core.settings import Settings
 from core.states import JOB_HELD
 
@@ -25,7 +26,8 @@ def enlist(
     that still gathers (LETHE_BATCH_SECONDS), or gets its own. The job's row is locked, so that
     it neither ends nor is cancelled before the request belongs to it.
     """
-    job = _covering(tx.session, model, request) or _gathering(tx, settings, model, strategy)
+    job = _covering(tx.session, model, request)
+    job = job or _gathering(tx, settings, model, request, strategy)
     if job is None:
         job = _new_job(tx, settings, model, request, strategy)
     tx.session.add(JobRequest(job_id=job.id, request_id=request.id))
@@ -144,11 +146,27 @@ def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | 
     return session.scalars(open_jobs.where(covered == request.sample_count)).first()
 
 
-def _gathering(tx: Transaction, settings: Settings, model: Model, strategy: str) -> Job | None:
+def _gathering(
+    tx: Transaction, settings: Settings, model: Model, request: ErasureRequest, strategy: str
+) -> Job | None:
+    """A queued job, locked, that gathers still, and with the request needs no reviewer's eye."""
+    if not settings.batch_seconds:
+        return None
     gathered = (
         select(func.count())
         .select_from(JobRequest)
         .where(JobRequest.job_id == Job.id)
+        .scalar_subquery()
+    )
+    named = (
+        select(func.coalesce(func.sum(ErasureRequest.sample_count), 0))
+        .join(JobRequest, JobRequest.request_id == ErasureRequest.id)
+        .where(JobRequest.job_id == Job.id)
+        .scalar_subquery()
+    )
+    there = (
+        select(func.coalesce(func.sum(Subject.sample_count), 0))
+        .where(Subject.dataset_id == model.dataset_id)
         .scalar_subquery()
     )
     query = (
@@ -160,9 +178,10 @@ def _gathering(tx: Transaction, settings: Settings, model: Model, strategy: str)
             Job.strategy == strategy,
             Job.not_before > tx.now,
             gathered < settings.batch_requests,
+            named + request.sample_count <= MOST_SHARE * there,
         )
         .order_by(Job.id)
         .limit(1)
         .with_for_update()
     )
-    return tx.session.scalars(query).first() if settings.batch_seconds else None
+    return tx.session.scalars(query).first()

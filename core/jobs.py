@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core import registry
 from core.db import Transaction
 from core.errors import Conflict, Invalid, NotFound
+from core.limits import APPROVAL
 from core.records import ErasureRequest, Job, JobRequest
 from core.states import JOB, JOB_HELD, REQUEST, REQUEST_OPEN
 from core.transitions import move
@@ -132,11 +133,20 @@ def retry(tx: Transaction, job_id: str) -> Job:
 
 
 def approve(tx: Transaction, job_id: str, reason: str) -> Job:
-    """Publish the candidate of a job in review, as the reviewer decided; raises `Conflict`."""
+    """Let a job in review go on, as the reviewer decided; raises `Conflict`.
+
+    Its candidate is published; one that was too large to begin without a reviewer begins.
+    """
     job = locked(tx, job_id)
-    if job.state != "needs_review" or job.candidate is None or job.published_at:
-        raise Conflict(f"job {job_id} is {job.state} with no candidate that waits for a decision")
-    _resume(tx, job, "publishing", reason)
+    if job.state != "needs_review" or job.published_at:
+        raise Conflict(f"job {job_id} is {job.state} with nothing that waits for a decision")
+    if job.candidate is not None:
+        _resume(tx, job, "publishing", reason)
+    elif job.progress["phase"] == APPROVAL:
+        job.approved_at = tx.now
+        _resume(tx, job, "queued", reason)
+    else:
+        raise Conflict(f"job {job_id} has no candidate to approve: retry it, or reject it")
     return job
 
 

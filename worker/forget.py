@@ -32,6 +32,7 @@ from unlearning import (
 from worker.context import Context
 from worker.memory import with_less_memory
 from worker.resuming import forget_where, resumable
+from worker.sizing import wait_if_large
 from worker.teaching import current_teacher
 
 RETRAIN = "retrain"
@@ -65,6 +66,8 @@ def forget(context: Context) -> str:
     """Make a candidate and register it; returns the state that the job is in then."""
     serves = _begin(context)
     context.report("loading", 0.02, now=True)
+    if wait_if_large(context):
+        return "needs_review"
     if not serves:
         # Candidates that remember the requests keep their taint, and are destroyed for it.
         return _nothing_to_unlearn(context, "the model serves no version")

@@ -148,7 +148,7 @@ def _known(if_none_match: str, revision: int) -> int | None:
 
 @router.post("/{job_id}/approve")
 def approve(_: CanReview, tx: Tx, job_id: Id, body: Because) -> JobView:
-    """Publish the candidate of a job in review."""
+    """Publish the candidate of a job in review, or let one begin that erases very much."""
     return _view(tx, jobs.approve(tx, job_id, body.reason))
 
 
