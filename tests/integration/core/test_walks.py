@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,12 +28,12 @@ from sqlalchemy import select
 from core import audit, holding, jobs, registry, requests
 from core.backend import open_backend
 from core.db import Database, Transaction
-from core.errors import CancelRequested, Conflict, LeaseLost
+from core.errors import CancelRequested, Conflict, Invalid, LeaseLost
 from core.holding import Held
 from core.migrate import upgrade
 from core.records import ErasureRequest, Job, Version
 from core.settings import Settings
-from core.states import JOB_HELD, JOB_STOPPABLE, REQUEST_OPEN
+from core.states import JOB_HELD, JOB_STOPPABLE, REQUEST, REQUEST_OPEN
 from core.transitions import move
 from tests.factories import make_dataset, make_model, submit
 from tests.integration.core.helpers import expire, job_of, set_job
@@ -78,6 +80,7 @@ class Walk(RuleBasedStateMachine):
         self.backend = open_backend(config, send=lambda _: None)
         self.db: Database = self.backend.db
         self.claims = 0
+        self.fences: dict[str, int] = {}
 
     def teardown(self) -> None:
         with self.db.reading() as session:
@@ -127,7 +130,41 @@ class Walk(RuleBasedStateMachine):
         except Conflict:
             return
 
+    @rule(n=st.integers(0, 20), days=st.integers(0, 100))
+    def extend(self, n: int, days: int) -> None:
+        request_id = self._request(n)
+        if request_id is None:
+            return
+        try:
+            with self.db.transaction() as tx:
+                requests.extend(tx, request_id, tx.now + timedelta(days=days), "decided")
+        except (Conflict, Invalid):
+            return
+
     # Workers
+
+    @contextmanager
+    def _as(self, held: Held) -> Iterator[None]:
+        """What a worker does with a job: refused, and without a trace, once another has it."""
+        before = job_of(self.backend, held.job_id)
+        mine = (before.fence, before.owner) == (held.fence, held.owner)
+        try:
+            yield
+        except LeaseLost:
+            after = job_of(self.backend, held.job_id)
+            assert after.revision == before.revision
+            assert after.lease_until == before.lease_until
+            assert not mine or before.state not in JOB_HELD, "it was refused its own job"
+        else:
+            assert mine, "a holder that was fenced out has written"
+
+    @rule(held=held, what=st.sampled_from(["beat", "report"]))
+    def live(self, held: Held, what: str) -> None:
+        with self._as(held):
+            if what == "beat":
+                holding.heartbeat(self.db, held, 30.0)
+            else:
+                holding.report(self.db, held, {"phase": "unlearning"})
 
     @rule(target=held)
     def claim(self) -> Held:
@@ -139,7 +176,7 @@ class Walk(RuleBasedStateMachine):
     def step(self, held: Held) -> None:
         """As a worker does: the next state, or the end of a cancelled job."""
         try:
-            with self.db.transaction() as tx:
+            with self._as(held), self.db.transaction() as tx:
                 job = holding.check(tx, held)
                 to = AFTER[job.state]
                 values: dict[str, Any] = {
@@ -151,8 +188,6 @@ class Walk(RuleBasedStateMachine):
                     complete(tx, job)
         except CancelRequested:
             self.cancel(held)
-        except LeaseLost:
-            return
 
     @rule(held=held)
     def cancel(self, held: Held) -> None:
@@ -172,19 +207,15 @@ class Walk(RuleBasedStateMachine):
 
     @rule(held=consumes(held), retry=st.booleans())
     def fail(self, held: Held, retry: bool) -> None:
-        try:
+        with self._as(held):
             holding.fail(self.db, held, "fault", self.backend.settings, retry=retry)
-        except LeaseLost:
-            return
         if job_of(self.backend, held.job_id).state == "queued":
             set_job(self.backend, held.job_id, not_before=datetime(2026, 1, 1, tzinfo=UTC))
 
     @rule(held=consumes(held))
     def hand_back(self, held: Held) -> None:
-        try:
+        with self._as(held):
             holding.hand_back(self.db, held, "stopping")
-        except LeaseLost:
-            return
 
     @rule(held=held)
     def fall_silent(self, held: Held) -> None:
@@ -204,6 +235,25 @@ class Walk(RuleBasedStateMachine):
             ).all()
         assert len(set(busy)) == len(busy)
         assert len(set(serve)) == len(serve) == 2
+
+    @invariant()
+    def a_fence_only_grows(self) -> None:
+        with self.db.reading() as session:
+            now = dict(session.execute(select(Job.id, Job.fence)).all())
+        assert all(now[job_id] >= fence for job_id, fence in self.fences.items())
+        self.fences = now
+
+    @invariant()
+    def what_was_accepted_ends_once(self) -> None:
+        with self.db.reading() as session:
+            for request in requests.listed(session, limit=1000):
+                history = audit.history(session, "erasure_request", request.id)
+                ends = Counter(
+                    event.data["to"]
+                    for event in history
+                    if event.event == "moved" and event.data["to"] in REQUEST.final
+                )
+                assert ends == Counter({request.state} & REQUEST.final), ends
 
     @invariant()
     def nobody_is_forgotten_about(self) -> None:
