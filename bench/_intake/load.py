@@ -10,6 +10,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+IDLE_SECONDS = 2.0
+"""A connection that lay idle for longer may be closed by the server as a call is written."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -27,7 +30,9 @@ class Caller:
     host: str
     port: int
     key: str
-    _idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+    _idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = field(
+        default_factory=list
+    )
 
     async def call(self, method: str, path: str, body: bytes, due: float) -> Answer:
         """One call; `due` by the event loop's clock."""
@@ -39,8 +44,11 @@ class Caller:
         return Answer(status, answer, (loop.time() - due) * 1000)
 
     async def _exchange(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        now = asyncio.get_running_loop().time()
+        while self._idle and now - self._idle[-1][0] > IDLE_SECONDS:
+            self._idle.pop()[2].close()
         if self._idle:
-            reader, writer = self._idle.pop()
+            _, reader, writer = self._idle.pop()
         else:
             reader, writer = await asyncio.open_connection(self.host, self.port)
         writer.write(
@@ -51,12 +59,12 @@ class Caller:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         length = int(head.partition("content-length:")[2].partition("\r\n")[0])
         answer = await reader.readexactly(length)
-        self._idle.append((reader, writer))
+        self._idle.append((asyncio.get_running_loop().time(), reader, writer))
         return int(head.split(" ", 2)[1]), answer
 
     def close(self) -> None:
         """Close every connection."""
-        for _, writer in self._idle:
+        for _, _, writer in self._idle:
             writer.close()
 
 
