@@ -217,12 +217,14 @@ class Walk(RuleBasedStateMachine):
         with self._as(held):
             holding.hand_back(self.db, held, "stopping")
 
-    @rule(held=held)
-    def fall_silent(self, held: Held) -> None:
+    @rule(target=held, held=held, overtaken=st.booleans())
+    def fall_silent(self, held: Held, overtaken: bool) -> Held:
         """Paused past its lease: it stays in the bundle, and may wake up."""
         job = job_of(self.backend, held.job_id)
-        if job.fence == held.fence and job.state in JOB_HELD:
-            expire(self.backend, held)
+        if job.fence != held.fence or job.state not in JOB_HELD:
+            return multiple()  # type: ignore[return-value]
+        expire(self.backend, held)
+        return self.claim() if overtaken else multiple()  # type: ignore[return-value]
 
     # What must always be so
 
