@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = max(2, round(given.rate * given.seconds))
     warming = max(2, round(given.rate))
     print(f"importing {wanted + warming} people", file=sys.stderr)
-    with running(wanted + warming, given.workers) as scene:
+    with running(max(100, wanted + warming), given.workers) as scene:
         result = asyncio.run(_measured(scene, wanted, warming, given.rate))
     result = {"rate": given.rate, "workers": given.workers, **result, "load_before": round(load, 2)}
     print(json.dumps(result) if given.json else _table(result))

@@ -1,0 +1,32 @@
+"""The benches of bad days and of intake, short: nothing lost, nothing doubled, nothing refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench import intake, soak
+
+
+@pytest.mark.timeout(180)
+def test_nothing_is_lost_while_workers_are_killed(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--requests", "30", "--subjects", "10", "--samples", "3000"]
+    assert soak.main([*small, "--seconds", "100", "--kill-every", "4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["accepted"], found["completed"]) == (30, 30)
+    assert (found["lost"], found["doubled"]) == (0, 0)
+    assert found["kills"] >= 1
+    assert found["peak_mb"] > 0
+
+
+@pytest.mark.timeout(120)
+def test_intake_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        intake.main(["--rate", "0"])
+    capsys.readouterr()
+    assert intake.main(["--rate", "8", "--seconds", "2", "--workers", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["errors"], found["read_errors"]) == (0, 0)
+    assert 0 < found["p50_ms"] <= found["p99_ms"]
+    assert found["service_cpu_ms"] > 0
