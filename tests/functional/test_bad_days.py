@@ -42,6 +42,7 @@ def test_a_worker_that_sleeps_past_its_lease_writes_nothing_when_it_wakes(
     slow.variables["LETHE_CHECKPOINT_SECONDS"] = "0.2"
     slow.serve()
     sleeper, request = retraining(slow)
+    sleeper.wait_for("kept where job")
     os.killpg(sleeper.popen.pid, signal.SIGSTOP)
     second = slow.start("worker")
     second.wait_for("goes on from step")
