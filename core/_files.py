@@ -12,6 +12,7 @@ from typing import Any
 
 import fsspec
 
+from core._directories import sync_directory
 from core.points import reached
 
 TEMPORARY = ".writing"
@@ -59,7 +60,7 @@ class FileStore:
             _write(temporary, data)
             _rename(temporary, self._local / name)
             reached("checkpoint:after-rename")
-            _sync_directory(self._local)
+            sync_directory(self._local)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -70,7 +71,7 @@ class FileStore:
         with suppress(FileNotFoundError):  # another sweep was faster
             self._fs.rm_file(path)
         if self._local is not None:
-            _sync_directory(self._local)
+            sync_directory(self._local)
         return True
 
 
@@ -85,15 +86,6 @@ def _write(path: Path, data: bytes) -> None:
 
 def _rename(temporary: Path, path: Path) -> None:
     temporary.replace(path)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename or a removal in it outlast a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:

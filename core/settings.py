@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core._directories import sync_directory
 from core.errors import SettingsError
 
 
@@ -155,14 +156,6 @@ def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
             os.link(draft, path)
     finally:
         draft.unlink()
-    _sync(path.parent)
-    return path.read_bytes()
-
-
-def _sync(folder: Path) -> None:
     # Records are keyed by a secret at once: the file's name must outlast a power cut as well.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path.parent)
+    return path.read_bytes()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import delete
 
@@ -34,6 +33,11 @@ from worker.memory import with_less_memory
 from worker.resuming import forget_where, resumable
 from worker.sizing import wait_if_large
 from worker.teaching import current_teacher
+
+T = TypeVar("T")
+
+_LongRun = Callable[[Snapshot | None, Callable[[Snapshot], None], int], T]
+"""Given what to resume from, what to call with each snapshot, and halvings of the minibatch."""
 
 RETRAIN = "retrain"
 """The strategy that is exact, and the last rung of every other one's ladder."""
@@ -231,9 +235,7 @@ def _unlearn(context: Context, strategy: str) -> Forgotten:
             snapshot_every=context.engine.backend.settings.checkpoint_seconds,
         )
 
-    outcome, halved = with_less_memory(
-        context, lambda halvings: resumable(context, partial(run, halvings=halvings))
-    )
+    outcome, halved = _to_the_end(context, run)
     return Forgotten(
         outcome.model,
         strategy,
@@ -242,6 +244,14 @@ def _unlearn(context: Context, strategy: str) -> Forgotten:
         outcome.converged,
         outcome.flagged_count - problem.noise,
         [*outcome.warnings, *halved],
+    )
+
+
+def _to_the_end(context: Context, run: _LongRun[T]) -> tuple[T, list[str]]:
+    """What a long run gives, and warnings: from the job's scratch on, in the memory there is."""
+    return with_less_memory(
+        context,
+        lambda halvings: resumable(context, lambda resume, keep: run(resume, keep, halvings)),
     )
 
 
@@ -286,9 +296,7 @@ def retrain(context: Context, phase: str, start: float, end: float) -> Forgotten
             snapshot_every=context.engine.backend.settings.checkpoint_seconds,
         )
 
-    model, halved = with_less_memory(
-        context, lambda halvings: resumable(context, partial(run, halvings=halvings))
-    )
+    model, halved = _to_the_end(context, run)
     return Forgotten(
         model,
         RETRAIN,

@@ -168,7 +168,7 @@ class Killed(BaseException):
     """Stands for a process that ends here."""
 
 
-@pytest.mark.parametrize("step", ["_write", "_rename", "_sync_directory"])
+@pytest.mark.parametrize("step", ["_write", "_rename", "sync_directory"])
 def test_killed_anywhere_then_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
