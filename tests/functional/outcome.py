@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sqlalchemy import select
 
-from core import audit, keys, migrate, registry
+from core import audit, keys, registry
 from core.backend import Backend, open_backend
 from core.certificates import verify
-from core.importing import Importer
 from core.intake import NewRequest, submit
 from core.records import (
     Certificate,
@@ -33,9 +31,9 @@ from core.records import (
 )
 from core.settings import Settings
 from lethe.demo.search import search
-from lethe.sources import Planting, Subjected, open_source
+from lethe.sources import open_source
+from tests.digits import train_digits
 from worker.sweep import ORPHAN_SECONDS, Sweep
-from worker.train import first_training
 
 SUBJECT = "subject-trigger"
 
@@ -55,19 +53,10 @@ def prepare(settings: Settings, *, queued: bool) -> Start:
     references. It trains exactly beside (audit). A second model has a teacher and serves nothing:
     its teacher, which saw those references, must go. Not `queued`: without the job.
     """
-    torch.set_num_threads(1)
     backend = open_backend(settings, send=lambda _: None)
-    migrate.upgrade(backend.db)
-    rows = open_source("digits")
-    planting = Planting("source=1,target=2,share=0.04", rows)
-    source = Subjected(rows, samples_per_subject=10, subjects=None, planting=planting)
-    Importer(backend.db, backend.samples, backend.identities).run(
-        "digits", source, planted=source.planted
-    )
-    first_training(backend, "digits", "digits", epochs=25, device="cpu")
+    train_digits(backend)
     with backend.db.transaction() as tx:
         model = registry.model_named(tx.session, "digits")
-        model.policy = model.policy | {"budget": {"accuracy_lost": 1.0, "erased_share": 1.0}}
         model.audit_next = True
         teacher = registry.teacher_of(tx.session, model.id)
         assert teacher is not None

@@ -12,19 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from core import migrate, registry
 from core.backend import Backend, open_backend
-from core.importing import Importer
 from core.intake import NewRequest, submit
 from core.records import ErasureRequest, Job
 from core.settings import Settings
-from lethe.sources import Planting, Subjected, open_source
 from tests.conftest import SECRET
+from tests.digits import train_digits
 from worker import tasks
 from worker.engine import Engine
-from worker.train import first_training
 
 Erase = Callable[[str], tuple[Job, ErasureRequest]]
 
@@ -33,20 +29,8 @@ Erase = Callable[[str], tuple[Job, ErasureRequest]]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("trained") / "home"
     home.mkdir()
-    torch.set_num_threads(1)
     backend = open_backend(Settings(home=home, secret=SECRET), send=lambda _: None)
-    migrate.upgrade(backend.db)
-    rows = open_source("digits")
-    planting = Planting("source=1,target=2,share=0.04", rows)
-    source = Subjected(rows, samples_per_subject=10, subjects=None, planting=planting)
-    Importer(backend.db, backend.samples, backend.identities).run(
-        "digits", source, planted=source.planted
-    )
-    first_training(backend, "digits", "digits", epochs=25, device="cpu")
-    with backend.db.transaction() as tx:
-        # So few samples that one job spends the budget: tests of it set their own.
-        model = registry.model_named(tx.session, "digits")
-        model.policy = model.policy | {"budget": {"accuracy_lost": 1.0, "erased_share": 1.0}}
+    train_digits(backend)
     backend.close()
     return home
 

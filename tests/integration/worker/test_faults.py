@@ -9,11 +9,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from core import audit, holding, jobs, registry, requests
+from core import audit, holding, jobs, registry
 from core.intake import NewRequest, submit
 from core.records import ErasureRequest, Job, Taint, Version
 from tests.integration.conftest import look
-from tests.integration.worker.disturbing import Killed, at_step, submitted
+from tests.integration.worker.disturbing import Killed, at_step, cancel, submitted
 from worker import tasks
 from worker.context import Context
 from worker.engine import Engine
@@ -66,14 +66,7 @@ def test_a_cancel_is_seen_and_leaves_nothing(
 ) -> None:
     job_id, request_id = submitted(engine)
 
-    def cancel(context: Context) -> None:
-        with context.engine.backend.db.transaction() as tx:
-            requests.end(tx, request_id, "cancelled", "the person changed their mind")
-        deadline = time.monotonic() + 5
-        while not context.heart.cancelled and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-    at_step(monkeypatch, state, cancel)
+    at_step(monkeypatch, state, lambda context: cancel(context, request_id))
     tasks.work(engine, "by hand")
     job, request = look(engine, job_id, request_id)
     assert (job.state, request.state) == ("cancelled", "cancelled")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,12 +13,10 @@ import torch
 from sqlalchemy import update
 
 from core import holding, jobs, points, requests
-from core.backend import open_backend
 from core.intake import NewRequest, submit
 from core.records import Job, Version
-from core.settings import Settings
-from tests.conftest import SECRET
 from tests.integration.conftest import look
+from tests.integration.worker.disturbing import Killed, two_homes
 from worker import memory, tasks
 from worker import resuming as resuming_module
 from worker.context import Context
@@ -27,21 +24,11 @@ from worker.engine import Engine
 from worker.sweep import Sweep
 
 
-class Killed(BaseException):
-    """As abrupt as a test in one process can be: nothing in the worker catches it."""
-
-
 @pytest.fixture
 def twice(trained: Path, tmp_path: Path) -> Iterator[tuple[Engine, Engine]]:
     """Two copies of one home."""
-    engines = []
-    for name in ("one", "two"):
-        shutil.copytree(trained, tmp_path / name)
-        settings = Settings(home=tmp_path / name, secret=SECRET, lease_seconds=5)
-        engines.append(Engine(open_backend(settings, send=lambda _: None), "cpu"))
-    yield engines[0], engines[1]
-    for engine in engines:
-        engine.backend.close()
+    with two_homes(trained, tmp_path, lease_seconds=5) as engines:
+        yield engines
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -14,14 +13,11 @@ import pytest
 from celery.worker import state as celery_state
 from sqlalchemy import update
 
-from core import audit, points, requests
-from core.backend import open_backend
+from core import audit, points
 from core.intake import NewRequest, submit
 from core.records import Job, Version
-from core.settings import Settings
-from tests.conftest import SECRET
 from tests.integration.conftest import look
-from tests.integration.worker.disturbing import at_step, submitted
+from tests.integration.worker.disturbing import at_step, cancel, submitted, two_homes
 from worker import app as app_module
 from worker import tasks
 from worker.app import Stop
@@ -33,14 +29,8 @@ from worker.engine import Engine
 @pytest.fixture
 def twice(trained: Path, tmp_path: Path) -> Iterator[tuple[Engine, Engine]]:
     """Two copies of one home."""
-    engines = []
-    for name in ("one", "two"):
-        shutil.copytree(trained, tmp_path / name)
-        settings = Settings(home=tmp_path / name, secret=SECRET, checkpoint_seconds=3600)
-        engines.append(Engine(open_backend(settings, send=lambda _: None), "cpu"))
-    yield engines[0], engines[1]
-    for engine in engines:
-        engine.backend.close()
+    with two_homes(trained, tmp_path, checkpoint_seconds=3600) as engines:
+        yield engines
 
 
 def next_worker(engine: Engine) -> Engine:
@@ -120,11 +110,7 @@ def test_a_cancel_goes_before_a_stop(engine: Engine, monkeypatch: pytest.MonkeyP
     job_id, request_id = submitted(engine)
 
     def both(context: Context) -> None:
-        with context.engine.backend.db.transaction() as tx:
-            requests.end(tx, request_id, "cancelled", "the person changed their mind")
-        until = time.monotonic() + 5
-        while not context.heart.cancelled and time.monotonic() < until:
-            time.sleep(0.05)
+        cancel(context, request_id)
         context.engine.closing.begin(0.0)
 
     at_step(monkeypatch, "running", both)
