@@ -1,5 +1,19 @@
-"""`python -m lethe` is `lethe`."""
+"""`python -m lethe` is `lethe`: how a command may be stopped is settled before anything loads."""
 
-from lethe.cli import main
+from __future__ import annotations
 
-main()
+from typing import NoReturn
+
+from lethe import stopping
+
+
+def main() -> NoReturn:
+    """Entry point of `lethe`: runs the command of sys.argv."""
+    stopping.install()
+    from lethe import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

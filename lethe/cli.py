@@ -58,8 +58,7 @@ app.command("demo")(demo.demo)
 
 
 def main() -> NoReturn:
-    """Entry point of `lethe`: runs one command, turns every error into one line."""
-    stopping.install()
+    """Run the command of sys.argv, and leave with its status."""
     sys.exit(run(sys.argv[1:]))
 
 

@@ -1,10 +1,12 @@
-"""SIGTERM ends a command in the same orderly way as Ctrl-C."""
+"""Ctrl-C and SIGTERM end a command in the same orderly way, also while it is still loading."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
-from typing import NoReturn
+
+_AGAIN_SECONDS = 0.05
 
 
 class Terminated(SystemExit):
@@ -15,9 +17,31 @@ class Terminated(SystemExit):
 
 
 def install() -> None:
-    """Raise `Terminated` in the main thread at SIGTERM."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Raise KeyboardInterrupt (SIGINT) and `Terminated` (SIGTERM) in the main thread.
+
+    Never inside an import: many a compiled module aborts the process when the code that sets it
+    up raises. There the signal comes again, until the import is over.
+    """
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
 
 
-def _terminate(_: int, __: FrameType | None) -> NoReturn:
-    raise Terminated
+def _stop(number: int, frame: FrameType | None) -> None:
+    if _importing(frame):
+        # To the main thread by name: a signal that another one takes wakes no blocked call.
+        main = threading.main_thread().ident
+        again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, [main, number])
+        again.daemon = True
+        again.start()
+    elif number == signal.SIGINT:
+        raise KeyboardInterrupt
+    else:
+        raise Terminated
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib."):
+            return True
+        frame = frame.f_back
+    return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 
-from lethe.cli import main
+from lethe.__main__ import main
 
 _PR_SET_PDEATHSIG = 1  # prctl(2), Linux
 

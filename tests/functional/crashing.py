@@ -13,7 +13,7 @@ import signal
 import sys
 
 from core import points
-from lethe.cli import main
+from lethe.__main__ import main
 
 
 def arm(where: str) -> None:

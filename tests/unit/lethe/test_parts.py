@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import httpx
 import pytest
 
 from core.errors import LetheError
-from lethe import console, stopping
+from lethe import console
 from lethe.answers import Job
 from lethe.demo.children import Children
 from lethe.demo.search import search
@@ -136,14 +134,3 @@ def test_measures_that_were_not_taken(capsys: pytest.CaptureFixture[str]) -> Non
     assert "50.0%" in said
     assert "Forgotten by exact retraining: 3 faster runs did not pass their tests" in said
     assert "G4 FAIL: a figure: 0.500 (0.300 to 0.800) for 9 samples, allowed 0.000 to 0.100" in said
-
-
-def test_sigterm_raises() -> None:
-    before: Callable[..., Any] | int | None = signal.getsignal(signal.SIGTERM)
-    try:
-        stopping.install()
-        with pytest.raises(stopping.Terminated) as caught:
-            signal.raise_signal(signal.SIGTERM)
-        assert caught.value.code == 143
-    finally:
-        signal.signal(signal.SIGTERM, before)
