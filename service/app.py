@@ -109,9 +109,11 @@ def _said_in_one_line(app: FastAPI) -> Iterator[None]:
 
 
 def _start_loader(app: FastAPI) -> None:
+    from service.inference.engine import Inference
     from service.inference.loader import Loader
 
     app.state.loader = Loader(app.state.backend)
+    app.state.inference = Inference(app.state.loader)
     app.state.loader.start()
 
 

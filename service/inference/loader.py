@@ -40,6 +40,11 @@ class Served:
     classes: list[str]
     users: int = 0
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of one input."""
+        return self.vib.architecture.input_shape
+
 
 @dataclass
 class _Slot:

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from numpy.typing import NDArray
 
 from core.errors import Invalid
 from service.deps import CanPredict
+from service.inference.engine import Answered, Inference
 from service.inference.inputs import PredictionInput, read_json, to_array
-from service.inference.loader import Loader, Served
 from service.metrics import Metrics
 
 router = APIRouter(tags=["inference"])
 
-UNCERTAINTY_SAMPLES = 16
-"""Draws of z behind the predictive entropy in an answer."""
 
-
-def loader_of(request: Request) -> Loader:
-    """The process's loader."""
-    loader: Loader = request.app.state.loader
-    return loader
+def inference_of(request: Request) -> Inference:
+    """What the process predicts with."""
+    inference: Inference = request.app.state.inference
+    return inference
 
 
 @router.post("/predict")
 async def predict(
-    request: Request, _: CanPredict, loader: Annotated[Loader, Depends(loader_of)]
+    request: Request, _: CanPredict, inference: Annotated[Inference, Depends(inference_of)]
 ) -> Response:
     """Classify images given as nested lists C x H x W in 0..1, as base64, or as an image body.
 
@@ -48,24 +42,18 @@ async def predict(
     else:
         source = read_json(body)
     started = time.perf_counter()
-    answer, version = await asyncio.to_thread(_answer, loader, source)
+    async with inference.use(source.model) as served:
+        images = await run_in_threadpool(to_array, source, served.shape)
+        answered = await inference.infer(served, images)
     metrics: Metrics = request.app.state.metrics
-    seconds = time.perf_counter() - started
-    metrics.predicted(answer["model"], len(answer["predictions"]), seconds)
-    return JSONResponse(answer, headers={"X-Model-Version": str(version)})
+    metrics.predicted(served.model, len(images), time.perf_counter() - started)
+    return JSONResponse(_answer(answered), headers={"X-Model-Version": str(served.number)})
 
 
-def _answer(loader: Loader, source: PredictionInput) -> tuple[dict[str, Any], int]:
-    with loader.use(source.model) as served:
-        images = to_array(source, served.vib.architecture.input_shape)
-        return _predictions(served, images), served.number
-
-
-def _predictions(served: Served, images: NDArray[np.float32]) -> dict[str, Any]:
-    found = served.vib.predict(torch.from_numpy(images), samples=UNCERTAINTY_SAMPLES)
-    rows = found.probabilities_BC.tolist()
-    labels = found.label_B.tolist()
-    uncertainty = found.uncertainty_B.tolist()
+def _answer(answered: Answered) -> dict[str, Any]:
+    served = answered.served
+    rows = answered.probabilities.tolist()
+    labels = answered.labels.tolist()
     return {
         "model": served.model,
         "version": served.number,
@@ -77,6 +65,6 @@ def _predictions(served: Served, images: NDArray[np.float32]) -> dict[str, Any]:
                 "probabilities": row,
                 "uncertainty": doubt,
             }
-            for row, label, doubt in zip(rows, labels, uncertainty, strict=True)
+            for row, label, doubt in zip(rows, labels, answered.uncertainty.tolist(), strict=True)
         ],
     }
