@@ -20,12 +20,13 @@ from service.errors import Challenged
 from service.keyuse import KeyUse
 from service.watcher import Watcher
 
+# What only looks something up is a coroutine: plain functions are each run in another thread.
 _bearer = HTTPBearer(
     auto_error=False, description="An API key: `lethe keys create` makes one, POST /keys too."
 )
 
 
-def _backend(connection: HTTPConnection) -> Backend:
+async def _backend(connection: HTTPConnection) -> Backend:
     backend: Backend = connection.app.state.backend
     return backend
 
@@ -33,7 +34,7 @@ def _backend(connection: HTTPConnection) -> Backend:
 BackendDep = Annotated[Backend, Depends(_backend)]
 
 
-def _desk(connection: HTTPConnection) -> Desk:
+async def _desk(connection: HTTPConnection) -> Desk:
     desk: Desk = connection.app.state.desk
     return desk
 
@@ -41,7 +42,7 @@ def _desk(connection: HTTPConnection) -> Desk:
 DeskDep = Annotated[Desk, Depends(_desk)]
 
 
-def _watcher(connection: HTTPConnection) -> Watcher:
+async def _watcher(connection: HTTPConnection) -> Watcher:
     watcher: Watcher = connection.app.state.watcher
     return watcher
 
