@@ -94,8 +94,16 @@ def problem(
     )
 
 
-def answer(error: Exception, request_id: str) -> Response:
-    """The answer to any error. One that nobody named is logged, and tells the caller nothing."""
+def answer(error: Exception, request_id: str, path: str) -> Response:
+    """The answer to any error. One that nobody named is logged, and tells the caller nothing.
+
+    `path` is the one that was called: below /v2 the Open Inference Protocol has its own form.
+    """
+    response = _problem(error, request_id)
+    return _open_inference(response) if path == "/v2" or path.startswith("/v2/") else response
+
+
+def _problem(error: Exception, request_id: str) -> Response:
     if isinstance(error, HTTPException):
         return _http(error, request_id)
     kind = kind_of(error)
@@ -123,6 +131,18 @@ def answer(error: Exception, request_id: str) -> Response:
         headers["Retry-After"] = RETRY_SECONDS
     findings = error.details if isinstance(error, errors.Invalid) else []
     return problem(request_id, kind, detail, findings=findings, headers=headers)
+
+
+def _open_inference(response: Response) -> Response:
+    """The same as the Open Inference Protocol writes it: `{"error": ...}`, 400 for 422."""
+    detail = json.loads(response.body)["detail"]
+    del response.headers["Content-Length"], response.headers["Content-Type"]
+    return Response(
+        json.dumps({"error": detail}).encode(),
+        400 if response.status_code == 422 else response.status_code,
+        dict(response.headers),
+        media_type="application/json",
+    )
 
 
 def _http(error: HTTPException, request_id: str) -> Response:
@@ -155,7 +175,7 @@ def _finding(raw: Mapping[str, Any]) -> dict[str, str]:
 
 
 async def _handle(request: Request, error: Exception) -> Response:
-    return answer(error, request.state.request_id)
+    return answer(error, request.state.request_id, request.scope["path"])
 
 
 def install(app: FastAPI) -> None:

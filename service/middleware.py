@@ -72,7 +72,7 @@ class RequestShell:
         except Exception as error:
             if status:  # too late for another answer: the connection breaks off
                 raise
-            await answer(error, request_id)(scope, receive, sending)
+            await answer(error, request_id, scope["path"])(scope, receive, sending)
         finally:
             seconds, method, route = time.perf_counter() - started, scope["method"], template(scope)
             log.info(
