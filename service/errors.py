@@ -135,7 +135,7 @@ def _problem(error: Exception, request_id: str) -> Response:
 
 def _open_inference(response: Response) -> Response:
     """The same as the Open Inference Protocol writes it: `{"error": ...}`, 400 for 422."""
-    detail = json.loads(response.body)["detail"]
+    detail = json.loads(bytes(response.body))["detail"]
     del response.headers["Content-Length"], response.headers["Content-Type"]
     return Response(
         json.dumps({"error": detail}).encode(),
