@@ -3,7 +3,8 @@
 python -m tests.run [--all] [pytest's own options]
 
 A file's tests run in one process, files side by side: a process for each core, four at most,
-each with servers of its own. PyTorch gets one thread in each.
+each with servers of its own. PyTorch gets one thread in each. Files are taken in the order of
+their folders, functional tests, which are the longest, first: what comes at the end is short.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ OVERALL = 95
 WHOLE = "core/*,unlearning/*"
 """Packages of which every line must be run."""
 NEEDS_A_GPU = "unlearning/*cuda*"
-SIDE_BY_SIDE = ["--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile"]
+SIDE_BY_SIDE = [
+    "--numprocesses=logical",
+    "--maxprocesses=4",
+    "--dist=loadfile",
+    "--no-loadscope-reorder",  # by the number of their tests, the longest files would come last
+]
 
 
 def main(arguments: list[str]) -> int:
@@ -82,4 +88,6 @@ def skipped(report: Path) -> list[tuple[str, str]]:
 if __name__ == "__main__":
     os.chdir(ROOT)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Images of containers often set it: each `lethe` would compile PyTorch's modules anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.exit(main(sys.argv[1:]))
