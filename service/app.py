@@ -57,8 +57,10 @@ def create_app(settings: Settings, role: Role = "all") -> FastAPI:
             app.include_router(noun.router)
     if role in ("all", "inference"):
         from service.inference import routes  # the API alone never imports torch
+        from service.inference.open_inference import OpenInference
 
         app.include_router(routes.router)
+        app.router.routes.append(OpenInference())
     errors.install(app)
     openapi.install(app)
     app.add_middleware(RequestShell, max_body_bytes=settings.max_body_bytes)

@@ -1,0 +1,266 @@
+"""The calls of the Open Inference Protocol, one function each, and the table of their paths."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import orjson
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive
+
+from core.errors import Invalid, Unavailable
+from service.inference.engine import Answered, Inference
+from service.inference.inputs import PredictionInput, to_array
+from service.inference.loader import Served
+from service.inference.open_inference_answer import write_answer
+from service.inference.open_inference_body import accepted_coding, packed, read_object, unpacked
+from service.inference.open_inference_facts import (
+    Tally,
+    model_config,
+    model_metadata,
+    repository_index,
+    server_metadata,
+)
+from service.inference.open_inference_request import InferenceRequest, read_request
+
+AT_ONCE = 64 * 1024
+"""Bodies of more bytes are read in a thread: others would wait meanwhile."""
+
+AT_ONCE_PACKED = 4 * 1024
+"""Likewise for packed ones, which may become a thousand times as long."""
+
+
+@dataclass
+class Call:
+    """One call, once it is known which: what its handler needs."""
+
+    app: FastAPI
+    headers: Mapping[str, str]
+    receive: Receive
+    model: str
+    version: int | None
+    tallies: dict[tuple[str, int], Tally]
+
+    @property
+    def inference(self) -> Inference:
+        """The door through which every protocol predicts."""
+        inference: Inference = self.app.state.inference
+        return inference
+
+    async def body(self) -> bytes:
+        """All of it, unpacked."""
+        chunks = []
+        more = True
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            chunks.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        body = b"".join(chunks)
+        coding = self.headers.get("content-encoding", "")
+        most: int = self.app.state.settings.max_body_bytes
+        if coding and len(body) > AT_ONCE_PACKED:
+            return await asyncio.to_thread(unpacked, body, coding, most)
+        return unpacked(body, coding, most)
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+class Gone(Exception):
+    """The client left before it had sent its request."""
+
+
+def _json(document: object) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")
+
+
+async def _live(_: Call) -> Response:
+    return _json({"live": True})
+
+
+async def _ready(call: Call) -> Response:
+    if call.app.state.watcher.closing:
+        raise Unavailable("this process stops: send nothing more to it")
+    if not call.inference.loader.ready():
+        raise Unavailable("no model is served yet, or none can be: see /readyz")
+    return _json({"ready": True})
+
+
+async def _server(call: Call) -> Response:
+    return _json(server_metadata(call.app.version))
+
+
+async def _model_ready(call: Call) -> Response:
+    async with call.inference.use(call.model, call.version) as served:
+        return _json({"name": served.model, "ready": True})
+
+
+async def _metadata(call: Call) -> Response:
+    async with call.inference.use(call.model, call.version) as served:
+        return _json(model_metadata(served))
+
+
+async def _config(call: Call) -> Response:
+    async with call.inference.use(call.model, call.version) as served:
+        return _json(model_config(served))
+
+
+async def _index(call: Call) -> Response:
+    body = await call.body()
+    asked = read_object(body, AT_ONCE) if body else {}
+    only_ready = asked.get("ready", False)
+    if not isinstance(only_ready, bool):
+        raise Invalid("ready: expected true or false")
+    status = call.inference.loader.status()
+    return _json(repository_index(status, only_ready=only_ready))
+
+
+async def _statistics(call: Call) -> Response:
+    shown = {
+        key: tally
+        for key, tally in sorted(call.tallies.items(), key=lambda item: item[0])
+        if call.model in ("", key[0]) and call.version in (None, key[1])
+    }
+    if call.model and not shown:  # known, and not called yet; or not known
+        async with call.inference.use(call.model, call.version) as served:
+            shown = {(served.model, served.number): Tally()}
+    return _json({"model_stats": [tally.shown(*key) for key, tally in shown.items()]})
+
+
+async def _infer(call: Call) -> Response:
+    body = await call.body()
+    async with call.inference.use(call.model, call.version) as served:
+        tally = call.tallies.setdefault((served.model, served.number), Tally())
+        begun = time.perf_counter_ns()
+        try:
+            request = await _read(body, call.headers, served)
+            read = time.perf_counter_ns()
+            answered = await _predicted(call.inference, request, served)
+            predicted = time.perf_counter_ns()
+            content, json_length = write_answer(request, answered)
+        except Exception:
+            tally.fail.add(time.perf_counter_ns() - begun)
+            raise
+        written = time.perf_counter_ns()
+        tally.answered(len(answered.labels), (begun, read, predicted, written))
+        seconds = (written - begun) / 1e9
+        call.app.state.metrics.predicted(served.model, len(answered.labels), seconds)
+    headers = {"X-Model-Version": str(served.number)}
+    if json_length is not None:
+        headers["Inference-Header-Content-Length"] = str(json_length)
+    coding = accepted_coding(call.headers.get("accept-encoding", ""), len(content))
+    if coding is not None:
+        headers["Content-Encoding"] = coding
+        content = packed(content, coding)
+    kind = "application/json" if json_length is None else "application/octet-stream"
+    return Response(content, headers=headers, media_type=kind)
+
+
+async def _read(body: bytes, headers: Mapping[str, str], served: Served) -> InferenceRequest:
+    length = headers.get("inference-header-content-length")
+    if len(body) > AT_ONCE:
+        return await asyncio.to_thread(read_request, body, length, served.shape)
+    return read_request(body, length, served.shape)
+
+
+async def _predicted(inference: Inference, request: InferenceRequest, served: Served) -> Answered:
+    images = request.images
+    try:
+        async with asyncio.timeout(request.seconds) as limit:
+            if images is None:
+                files = PredictionInput(None, None, list(request.encoded))
+                images = await asyncio.to_thread(to_array, files, served.shape)
+            return await inference.infer(served, images)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise HTTPException(504, "not answered within the request's `timeout`") from None
+
+
+async def _logging(call: Call) -> Response:
+    shown = call.app.state.settings.log
+    return _json(
+        {
+            "log_file": "",
+            "log_info": True,
+            "log_warnings": True,
+            "log_errors": True,
+            "log_verbose_level": 0,
+            "log_format": shown or "default",
+        }
+    )
+
+
+async def _trace(call: Call) -> Response:
+    if call.model:
+        async with call.inference.use(call.model):
+            pass
+    return _json({"trace_mode": "opentelemetry", "trace_level": ["OFF"], "trace_rate": "0"})
+
+
+async def _no_regions(_: Call) -> Response:
+    return _json([])
+
+
+def _refused(message: str) -> Handler:
+    """A call that clients of the protocol know and that is not offered."""
+
+    async def refuse(_: Call) -> Response:
+        raise Invalid(message)
+
+    return refuse
+
+
+_BY_REGISTRY = _refused(
+    "models are not loaded or unloaded by call: every replica serves what the registry has "
+    "published; `lethe train` and erasure requests publish"
+)
+_NO_MEMORY = _refused("shared memory is not offered here; send and read the data over HTTP")
+_LOG_FIXED = _refused("what is logged is set when the service starts: LETHE_LOG")
+_TRACE_FIXED = _refused(
+    "single inferences are not traced; traces of erasures are set when the service starts: "
+    "OTEL_EXPORTER_OTLP_ENDPOINT"
+)
+
+_OF_A_MODEL: Mapping[str, Mapping[str, Handler]] = {
+    "": {"GET": _metadata},
+    "/ready": {"GET": _model_ready},
+    "/config": {"GET": _config},
+    "/stats": {"GET": _statistics},
+    "/infer": {"POST": _infer},
+}
+_OF_MEMORY: Mapping[str, Mapping[str, Handler]] = {
+    "/status": {"GET": _no_regions},
+    "/unregister": {"POST": _NO_MEMORY},
+    "/region/{region}/status": {"GET": _NO_MEMORY},
+    "/region/{region}/register": {"POST": _NO_MEMORY},
+    "/region/{region}/unregister": {"POST": _NO_MEMORY},
+}
+
+CALLS: Mapping[str, Mapping[str, Handler]] = {
+    "/v2": {"GET": _server},
+    "/v2/health/live": {"GET": _live},
+    "/v2/health/ready": {"GET": _ready},
+    "/v2/models/stats": {"GET": _statistics},
+    **{f"/v2/models/{{model}}{call}": by for call, by in _OF_A_MODEL.items()},
+    **{f"/v2/models/{{model}}/versions/{{version}}{c}": by for c, by in _OF_A_MODEL.items()},
+    "/v2/models/{model}/trace/setting": {"GET": _trace, "POST": _TRACE_FIXED},
+    "/v2/trace/setting": {"GET": _trace, "POST": _TRACE_FIXED},
+    "/v2/logging": {"GET": _logging, "POST": _LOG_FIXED},
+    "/v2/repository/index": {"POST": _index},
+    "/v2/repository/models/{model}/load": {"POST": _BY_REGISTRY},
+    "/v2/repository/models/{model}/unload": {"POST": _BY_REGISTRY},
+    **{f"/v2/systemsharedmemory{call}": by for call, by in _OF_MEMORY.items()},
+    **{f"/v2/cudasharedmemory{call}": by for call, by in _OF_MEMORY.items()},
+}
+"""Every call of the protocol: the path's template, the method, what answers it."""
+
+OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
+"""Calls that need no key, like /livez and /readyz: probes have none."""
