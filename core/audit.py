@@ -18,7 +18,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from core.db import Transaction
+from core.db import Transaction, insert_all
 from core.records import AuditEvent, AuditHead
 
 GENESIS = "0" * 64
@@ -62,12 +62,13 @@ def chain(tx: Transaction) -> None:
         )
         head = _locked_head(tx.session)
         assert head is not None
+    events = []
     for pending in tx.events:
         seq = head.seq + 1
         digest = event_hash(
             head.hash, seq, tx.now, pending.noun, pending.noun_id, pending.event, pending.data
         )
-        tx.session.add(
+        events.append(
             AuditEvent(
                 seq=seq,
                 at=tx.now,
@@ -80,6 +81,7 @@ def chain(tx: Transaction) -> None:
             )
         )
         head.seq, head.hash = seq, digest
+    insert_all(tx.session, events)
     tx.session.flush()
 
 

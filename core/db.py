@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Dialect,
     Engine,
     MetaData,
+    Table,
     create_engine,
     event,
     func,
@@ -121,6 +122,19 @@ def database_now(session: Session) -> datetime:
     return now.astimezone(UTC)
 
 
+def insert_all(session: Session, records: Sequence[Base]) -> None:
+    """Insert new records of one kind in one statement; the session does not know them then.
+
+    A tenth of the time of adding each: for rows that nobody changes in this transaction.
+    """
+    if records:
+        table = type(records[0]).__table__
+        assert isinstance(table, Table)
+        names = [column.key for column in table.columns]
+        rows = [{name: getattr(record, name) for name in names} for record in records]
+        session.execute(table.insert(), rows)
+
+
 class Database:
     """The engine and its two doors: `transaction()` to write, `reading()` to look.
 
@@ -149,11 +163,11 @@ class Database:
         self._send = send
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, wake: Callable[[str], None] | None = None) -> Iterator[Transaction]:
         """One transaction, committed at the end of the block, undone if it raises.
 
-        Wake-ups listed in it are sent after the commit. One that cannot be sent is logged
-        and forgotten: `sweep` finds the row.
+        Wake-ups listed in it are sent after the commit, or given to `wake`. One that cannot be
+        sent is logged and forgotten: `sweep` finds the row.
         """
         with _storable(), self._write() as session, session.begin():
             tx = Transaction(session)
@@ -161,8 +175,7 @@ class Database:
             session.flush()
             self._chain(tx)
         for job_id in tx.wakes:
-            reached("wake:before")
-            self.wake(job_id)
+            (wake or self.wake)(job_id)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -172,6 +185,7 @@ class Database:
 
     def wake(self, job_id: str) -> None:
         """Wake a worker; a broker that does not answer is logged, `sweep` tries again."""
+        reached("wake:before")
         if self._send is None:
             return
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import logging
 from datetime import datetime, timedelta
 
@@ -16,6 +17,13 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 200
 """Warnings in one transaction, so that nobody waits long for the audit chain."""
+
+
+def a_month_after(moment: datetime) -> datetime:
+    """The same day of the next month, or its last (GDPR art. 12(3): one month)."""
+    year, month = divmod(moment.year * 12 + moment.month, 12)
+    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day)
 
 
 def warn(db: Database, days: float) -> int:

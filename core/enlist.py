@@ -1,15 +1,17 @@
-"""Enlisting: the job by which a model will forget what a request names."""
+"""Enlisting: the jobs by which a model will forget what requests name."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from core import jobs, registry
-from core.db import Transaction
+from core.db import Transaction, insert_all
 from core.ids import new_id
 from core.limits import MOST_SHARE
 from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample, Subject
@@ -17,43 +19,96 @@ from core.settings import Settings
 from core.states import JOB_HELD
 
 
-def enlist(
-    tx: Transaction, settings: Settings, model: Model, request: ErasureRequest, strategy: str
-) -> Job:
-    """The job by which `model` will forget what `request` names. The model's row must be locked.
+@dataclass
+class _Gathering:
+    """A queued job that takes more requests still: how many it has, and of how many samples."""
 
-    It joins a job that is erasing these very samples already, or a queued one for the model
-    that still gathers (LETHE_BATCH_SECONDS), or gets its own. The job's row is locked, so that
-    it neither ends nor is cancelled before the request belongs to it.
+    job: Job
+    requests: int
+    samples: int
+
+
+class Enlisting:
+    """The jobs by which `model` will forget what the requests of one transaction name.
+
+    A request joins a job that is erasing these very samples already, or a queued one for the
+    model that still gathers (LETHE_BATCH_SECONDS), or gets its own. Jobs that were there are
+    locked, so that they neither end nor are cancelled before the request belongs to them. The
+    model's row must be locked. subject_ids: of the requests to come that name a subject.
     """
-    job = _covering(tx.session, model, request)
-    job = job or _gathering(tx, settings, model, request, strategy)
-    if job is None:
-        job = _new_job(tx, settings, model, request, strategy)
-    tx.session.add(JobRequest(job_id=job.id, request_id=request.id))
-    # The candidate of a job that covers the request has forgotten its samples already.
-    registry.taint(tx, model.id, request.id, made_by_other_than=job.id)
-    if job.due_at > request.due_at:
-        job.due_at = request.due_at
-    tx.record("job", job.id, "joined", request=request.id)
-    tx.wake(job.id)
-    return job
 
+    def __init__(
+        self, tx: Transaction, settings: Settings, model: Model, subject_ids: Collection[int]
+    ) -> None:
+        self._tx, self._settings, self._model = tx, settings, model
+        self._of_subjects = _of_subjects(tx.session, model, subject_ids)
+        self._gather = _gathering(tx, settings, model)
+        self._most = _most_samples(tx.session, model) if settings.batch_seconds else 0.0
+        self._joined: dict[str, Job] = {}
+        """By request, those that are not stored yet."""
 
-def _new_job(
-    tx: Transaction, settings: Settings, model: Model, request: ErasureRequest, strategy: str
-) -> Job:
-    job = _queue(
-        tx,
-        model,
-        "erase",
-        strategy,
-        due_at=request.due_at,
-        not_before=tx.now + timedelta(seconds=settings.batch_seconds),
-        audit_retrain=model.audit_next,
-    )
-    model.audit_next = False
-    return job
+    def enlist(self, request: ErasureRequest, strategy: str) -> Job:
+        """The job that will carry `request` out; `store` must follow.
+
+        A request that names samples must be stored, with all that was enlisted before it.
+        """
+        job = self._covering(request) or self._gathered(request, strategy)
+        if job is None:
+            job = self._new_job(request, strategy)
+        if request.subject_id is not None:
+            self._of_subjects.setdefault(request.subject_id, []).append((job, request.sample_count))
+        if job.due_at > request.due_at:
+            job.due_at = request.due_at
+        self._tx.record("job", job.id, "joined", request=request.id)
+        self._joined[request.id] = job
+        return job
+
+    def store(self) -> None:
+        """Write what was enlisted, and wake one worker: it wakes the next while there is more."""
+        if not self._joined:
+            return
+        self._tx.session.flush()
+        carried_by = {request_id: job.id for request_id, job in self._joined.items()}
+        insert_all(
+            self._tx.session,
+            [JobRequest(job_id=job_id, request_id=each) for each, job_id in carried_by.items()],
+        )
+        # The candidate of a job that covers the request has forgotten its samples already.
+        registry.taint(self._tx, self._model.id, carried_by)
+        self._tx.wake(next(reversed(carried_by.values())))
+        self._joined.clear()
+
+    def _covering(self, request: ErasureRequest) -> Job | None:
+        """An unfinished job, locked, that erases a superset of what the request names."""
+        if request.subject_id is None:
+            return self._tx.session.scalars(_covering_samples(self._model, request)).first()
+        known = self._of_subjects.get(request.subject_id, ())
+        return next((job for job, count in known if count >= request.sample_count), None)
+
+    def _gathered(self, request: ErasureRequest, strategy: str) -> Job | None:
+        """One that gathers still, and with the request needs no reviewer's eye."""
+        for each in self._gather:
+            samples = each.samples + request.sample_count
+            full = each.requests >= self._settings.batch_requests or samples > self._most
+            if each.job.strategy == strategy and not full:
+                each.requests, each.samples = each.requests + 1, samples
+                return each.job
+        return None
+
+    def _new_job(self, request: ErasureRequest, strategy: str) -> Job:
+        job = _queue(
+            self._tx,
+            self._model,
+            "erase",
+            strategy,
+            due_at=request.due_at,
+            not_before=self._tx.now + timedelta(seconds=self._settings.batch_seconds),
+            audit_retrain=self._model.audit_next,
+        )
+        self._model.audit_next = False
+        if self._settings.batch_seconds:
+            self._gather.append(_Gathering(job, 1, request.sample_count))
+        return job
 
 
 def enlist_retraining(tx: Transaction, model: Model, reason: str) -> Job | None:
@@ -104,7 +159,6 @@ def _queue(
         queued_at=tx.now,
     )
     tx.session.add(job)
-    tx.session.flush()
     tx.record("job", job.id, "queued", model=model.id, strategy=strategy)
     return job
 
@@ -114,9 +168,8 @@ def new_seed() -> int:
     return secrets.randbits(31)
 
 
-def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | None:
-    """An unfinished job, locked, that erases a superset of what the request names."""
-    open_jobs = (
+def _open_jobs(model: Model) -> Select[Job]:
+    return (
         select(Job)
         .join(JobRequest, JobRequest.job_id == Job.id)
         .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
@@ -126,16 +179,25 @@ def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | 
             Job.cancel_requested.is_(False),
         )
         .order_by(Job.id)
-        .limit(1)
         .with_for_update(of=Job)
         .execution_options(populate_existing=True)
     )
-    if request.subject_id is not None:
-        query = open_jobs.where(
-            ErasureRequest.subject_id == request.subject_id,
-            ErasureRequest.sample_count >= request.sample_count,
-        )
-        return session.scalars(query).first()
+
+
+def _of_subjects(
+    session: Session, model: Model, subject_ids: Collection[int]
+) -> dict[int, list[tuple[Job, int]]]:
+    """By subject: unfinished jobs, locked, that erase its samples, and how many it had then."""
+    found: dict[int, list[tuple[Job, int]]] = {}
+    if subject_ids:
+        query = _open_jobs(model).where(ErasureRequest.subject_id.in_(subject_ids))
+        counted = query.add_columns(ErasureRequest.subject_id, ErasureRequest.sample_count)
+        for job, subject_id, count in session.execute(counted):
+            found.setdefault(subject_id, []).append((job, count))
+    return found
+
+
+def _covering_samples(model: Model, request: ErasureRequest) -> Select[Job]:
     wanted = select(RequestSample.key).where(RequestSample.request_id == request.id)
     covered = (
         select(func.count())
@@ -143,15 +205,13 @@ def _covering(session: Session, model: Model, request: ErasureRequest) -> Job | 
         .where(RequestSample.request_id == ErasureRequest.id, RequestSample.key.in_(wanted))
         .scalar_subquery()
     )
-    return session.scalars(open_jobs.where(covered == request.sample_count)).first()
+    return _open_jobs(model).where(covered == request.sample_count).limit(1)
 
 
-def _gathering(
-    tx: Transaction, settings: Settings, model: Model, request: ErasureRequest, strategy: str
-) -> Job | None:
-    """A queued job, locked, that gathers still, and with the request needs no reviewer's eye."""
+def _gathering(tx: Transaction, settings: Settings, model: Model) -> list[_Gathering]:
+    """Queued jobs, locked, that gather still."""
     if not settings.batch_seconds:
-        return None
+        return []
     gathered = (
         select(func.count())
         .select_from(JobRequest)
@@ -164,24 +224,25 @@ def _gathering(
         .where(JobRequest.job_id == Job.id)
         .scalar_subquery()
     )
-    there = (
-        select(func.coalesce(func.sum(Subject.sample_count), 0))
-        .where(Subject.dataset_id == model.dataset_id)
-        .scalar_subquery()
-    )
     query = (
-        select(Job)
+        select(Job, gathered, named)
         .where(
             Job.model_id == model.id,
+            Job.kind == "erase",
             Job.state == "queued",
             Job.attempts == 0,
-            Job.strategy == strategy,
             Job.not_before > tx.now,
             gathered < settings.batch_requests,
-            named + request.sample_count <= MOST_SHARE * there,
         )
         .order_by(Job.id)
-        .limit(1)
-        .with_for_update()
+        .with_for_update(of=Job)
+        .execution_options(populate_existing=True)
     )
-    return tx.session.scalars(query).first()
+    return [_Gathering(*row) for row in tx.session.execute(query)]
+
+
+def _most_samples(session: Session, model: Model) -> float:
+    """How many samples a job may erase without a reviewer; see core.limits."""
+    query = select(func.coalesce(func.sum(Subject.sample_count), 0))
+    there = session.scalar(query.where(Subject.dataset_id == model.dataset_id))
+    return MOST_SHARE * (there or 0)

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from core import datasets, registry, requests
 from core.db import Transaction
-from core.enlist import enlist
+from core.enlist import Enlisting
 from core.errors import Conflict
 from core.records import Dataset, ErasureRequest, Job, Model
 from core.settings import Settings
@@ -38,12 +38,18 @@ def enlist_open(tx: Transaction, settings: Settings, model: Model) -> list[Job]:
     Each request completes when these have ended too. The models of the data set must be locked.
     """
     dataset = tx.session.get_one(Dataset, model.dataset_id)
-    enlisted = []
+    owed = []
     for request in _open(tx, dataset):
         jobs = requests.jobs_of(tx.session, request.id)
         if jobs and all(job.model_id != model.id for job in jobs):
-            request = requests.locked(tx, request.id)
-            enlisted.append(enlist(tx, settings, model, request, jobs[0].strategy))
+            owed.append((requests.locked(tx, request.id), jobs[0].strategy))
+    enlisting = Enlisting(
+        tx, settings, model, {r.subject_id for r, _ in owed if r.subject_id is not None}
+    )
+    enlisted = []
+    for request, strategy in owed:
+        enlisted.append(enlisting.enlist(request, strategy))
+        enlisting.store()
     return enlisted
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sqlalchemy import func, select
@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core import policy as policies
-from core.db import Transaction
+from core.db import Transaction, insert_all
 from core.errors import Conflict, NotFound
 from core.ids import new_id
 from core.names import check_name
@@ -140,19 +140,24 @@ def add_version(
     return version
 
 
-def taint(
-    tx: Transaction, model_id: str, request_id: str, *, made_by_other_than: str | None = None
-) -> None:
-    """Every version that still exists remembers this request, but those made by one job.
+def taint(tx: Transaction, model_id: str, carried_by: Mapping[str, str]) -> None:
+    """Every version that still exists remembers these requests, but those made to forget them.
 
-    The model's row must be locked.
+    carried_by: for each request, the job that carries it out: its candidate has forgotten. The
+    model's row must be locked.
     """
-    known = select(Taint.version_id).where(Taint.request_id == request_id)
-    query = select(Version).where(
-        Version.model_id == model_id, Version.state != "destroyed", Version.id.not_in(known)
-    )
-    for version_id in (v.id for v in tx.session.scalars(query) if v.job_id != made_by_other_than):
-        tx.session.add(Taint(version_id=version_id, request_id=request_id))
+    query = select(Version.id, Version.job_id)
+    query = query.where(Version.model_id == model_id, Version.state != "destroyed")
+    made_by = dict(tx.session.execute(query).all())
+    known = select(Taint.version_id, Taint.request_id).where(Taint.request_id.in_(carried_by))
+    remembered = set(tx.session.execute(known).all())
+    taints = [
+        Taint(version_id=version_id, request_id=request_id)
+        for request_id, job_id in carried_by.items()
+        for version_id, maker in made_by.items()
+        if maker != job_id and (version_id, request_id) not in remembered
+    ]
+    insert_all(tx.session, taints)
 
 
 def publish(tx: Transaction, version: Version) -> None:

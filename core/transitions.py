@@ -49,3 +49,11 @@ def move(
     if reason:
         data["reason"] = reason
     tx.record(machine.noun, record.id, "moved", **data)
+
+
+def pass_on(tx: Transaction, record: ErasureRequest | Job, to: str) -> None:
+    """`move` for a record that this transaction made and has not written yet."""
+    machine = _MACHINES[type(record)]
+    machine.check(record.id, record.state, to)
+    tx.record(machine.noun, record.id, "moved", **{"from": record.state, "to": to})
+    record.state = to

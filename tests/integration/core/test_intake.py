@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from core import intake, jobs, keys, registry, requests
+from core import jobs, keys, registry, requests
 from core.backend import Backend
 from core.certificates import verify
+from core.deadlines import a_month_after
 from core.errors import Conflict, Invalid, NotFound
-from core.intake import Repeat, a_month_after
+from core.intake import Repeat
 from core.records import ErasureRequest, Job, RequestSample
 from tests.factories import make_dataset, make_model, submit, with_model
 from tests.integration.core.helpers import (
@@ -323,6 +324,6 @@ def test_an_integrity_error_that_no_key_explains_is_not_hidden(
 
     with_model(backend)
     taken = submit(backend).request.id
-    monkeypatch.setattr(intake, "new_id", lambda _: taken)
+    monkeypatch.setattr("core.book.new_id", lambda _: taken)
     with pytest.raises(IntegrityError):
         submit(backend)

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from core import holding, intake, jobs, registry, requests
+from core import holding, jobs, registry, requests
 from core.backend import Backend
+from core.book import Book
 from core.db import Transaction
 from core.errors import Conflict, LetheError
+from core.intake import Asked, NewRequest
 from core.records import Version
 from tests.factories import make_dataset, make_model, submit, with_model
 from tests.integration.core.helpers import advance, at_once, claimed, job_of, request_of, settle
@@ -81,9 +83,10 @@ def test_a_cancellation_that_meets_a_joining_request_lets_it_be(
     joined: list[str] = []
 
     def join(tx: Transaction) -> None:
-        new = intake.NewRequest(model="digits", subject_id="subject-0")
-        done = intake._submit(tx, backend, intake.Asked(new), [], {})
-        joined.append(done.request.id)
+        asked = Asked(NewRequest(model="digits", subject_id="subject-0"))
+        book = Book(tx, backend, [asked])
+        joined.append(book.enter(asked, []).request.id)
+        book.store()
 
     def cancel() -> str:
         with backend.db.transaction() as tx:

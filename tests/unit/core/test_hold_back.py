@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.deadlines import a_month_after
 from core.importing import HoldBack
-from core.intake import a_month_after
 
 
 @pytest.mark.parametrize(
