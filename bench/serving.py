@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from bench._serving import load, scene
-from bench._serving.contenders import NAMES, VARIANTS, Contender, contenders, is_set_up, set_up
+from bench._serving.contenders import NAMES, VARIANTS, Contender, is_set_up, lethe, others, set_up
 from bench._serving.peers.model import Digits
 from bench._serving.processes import Server
 
@@ -83,13 +83,14 @@ def _measured(given: argparse.Namespace, folder: Path) -> Row:
     wanted = vib.predict(torch.from_numpy(image[None]).float()).probabilities_BC[0].numpy()
     seen: dict[tuple[str, str, int], list[Row]] = {}
     with scene.home(folder, vib) as home:
-        known = contenders(home, weights, image)
+        known = {each.name: each for each in [lethe(home, image), *others(weights, image)]}
         for turn in range(given.rounds):
             for name in given.names:
-                for variant in list(VARIANTS[name]) if given.tune else [next(iter(VARIANTS[name]))]:
+                tried = list(VARIANTS[name].items())
+                for variant, settings in tried if given.tune else tried[:1]:
                     print(f"round {turn + 1}: {name}, {variant}", file=sys.stderr)
                     place = Path(tempfile.mkdtemp(dir=folder))
-                    with known[name].running(place, variant) as server:
+                    with known[name].running(place, settings) as server:
                         for count in given.concurrency:
                             row = _one(known[name], server, count, given.seconds, wanted)
                             seen.setdefault((name, variant, count), []).append(row)

@@ -76,15 +76,15 @@ class Contender:
     _command: Callable[[int], list[str]]
     _environment: Mapping[str, str]
 
-    def running(self, folder: Path, variant: str = "") -> AbstractContextManager[processes.Server]:
-        """Start it on a free port; `variant`: a key of VARIANTS, by default the first."""
+    def running(
+        self, folder: Path, settings: Mapping[str, str]
+    ) -> AbstractContextManager[processes.Server]:
+        """Start it on a free port; `settings`: one of its VARIANTS, as environment variables."""
         port = free_port()
-        variants = VARIANTS[self.name]
-        chosen = variants[variant or next(iter(variants))]
-        environment = {**self._environment, **chosen, "BENCH_PORT": str(port)}
+        environment = {**self._environment, **settings, "BENCH_PORT": str(port)}
         command = self._command(port)
         if self.name == "lethe":
-            command += ["--workers", chosen.get("BENCH_WORKERS", "1")]
+            command += ["--workers", settings.get("BENCH_WORKERS", "1")]
         if self.name == "mlserver":
             ports = {"HTTP": port, "GRPC": free_port(), "METRICS": free_port()}
             environment |= {f"MLSERVER_{name}_PORT": str(each) for name, each in ports.items()}
@@ -100,26 +100,54 @@ class Contender:
         return load.request(self.path, self.body, self.key)
 
 
-def contenders(home: scene.Home, weights: Path, image: NDArray[np.float64]) -> dict[str, Contender]:
-    """All, by name; `image` [1, 28, 28] is what they are asked for."""
+def lethe(home: scene.Home, image: NDArray[np.float64]) -> Contender:
+    """Lethe on this home, asked for `image` [1, 28, 28]."""
+    body = {"inputs": [image.tolist()]}
+    return _made("lethe", "/predict", body, _predicted, {"LETHE_HOME": str(home.folder)}, home.key)
+
+
+def others(weights: Path, image: NDArray[np.float64]) -> list[Contender]:
+    """All but Lethe, which load `weights` (`scene.export`) and are asked for the same."""
     nested = image.tolist()
-    first = {"inputs": [nested]}
     flat = {"name": "image", "shape": [1, *image.shape], "datatype": "FP32",
             "data": image.ravel().tolist()}  # fmt: skip
-    bodies: dict[str, tuple[str, Any, Callable[[Any], list[float]]]] = {
-        "lethe": ("/predict", first, lambda a: a["predictions"][0]["probabilities"]),
-        "litserve": ("/predict", {"image": nested}, lambda a: a["probabilities"]),
-        "bentoml": ("/predict", {"images": [nested]}, lambda a: a[0]["probabilities"]),
-        "mlserver": (f"/v2/models/{scene.MODEL}/infer", {"inputs": [flat]}, _tensor),
-        "bare": ("/predict", first, lambda a: a["predictions"][0]["probabilities"]),
+    common = {"BENCH_WEIGHTS": str(weights), "PYTHONPATH": str(PEERS)}
+    bento = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(weights.parent)}
+    seldon = {
+        "MLSERVER_HOST": "127.0.0.1",
+        "MLSERVER_DEBUG": "false",  # which also writes an access log
+        "MLSERVER_MODEL_NAME": scene.MODEL,
+        "MLSERVER_MODEL_IMPLEMENTATION": "serve_mlserver.Classifier",
     }
-    return {
-        name: Contender(
-            name, path, json.dumps(body).encode(), read, home.key if name == "lethe" else "",
-            _command(name), _surroundings(name, home, weights),
-        )
-        for name, (path, body, read) in bodies.items()
-    }  # fmt: skip
+    infer = f"/v2/models/{scene.MODEL}/infer"
+    return [
+        _made("litserve", "/predict", {"image": nested}, lambda a: a["probabilities"], common),
+        _made("bentoml", "/predict", {"images": [nested]}, _listed, common | bento),
+        _made("mlserver", infer, {"inputs": [flat]}, _tensor, common | seldon),
+        _made("bare", "/predict", {"inputs": [nested]}, _predicted, common),
+    ]
+
+
+def _made(
+    name: str,
+    path: str,
+    body: Any,
+    read: Callable[[Any], list[float]],
+    variables: Mapping[str, str],
+    key: str = "",
+) -> Contender:
+    kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "TMPDIR") if k in os.environ}
+    environment = {**kept, "OMP_NUM_THREADS": "1", **variables}
+    return Contender(name, path, json.dumps(body).encode(), read, key, _command(name), environment)
+
+
+def _predicted(answer: Any) -> list[float]:
+    return _listed(answer["predictions"])
+
+
+def _listed(answer: Any) -> list[float]:
+    found: list[float] = answer[0]["probabilities"]
+    return found
 
 
 def _tensor(answer: Any) -> list[float]:
@@ -130,8 +158,8 @@ def _tensor(answer: Any) -> list[float]:
 def _command(name: str) -> Callable[[int], list[str]]:
     binaries = ENVIRONMENTS / name / "bin"
     if name == "lethe":
-        lethe = str(Path(sys.executable).with_name("lethe"))
-        return lambda port: [lethe, "serve", "--role", "inference", "--port", str(port)]
+        serve = [str(Path(sys.executable).with_name("lethe")), "serve", "--role", "inference"]
+        return lambda port: [*serve, "--port", str(port)]
     if name == "bentoml":
         serve = [str(binaries / "bentoml"), "serve", "serve_bentoml:Classifier"]
         options = ["--host", "127.0.0.1", "--working-dir", str(PEERS)]
@@ -139,24 +167,6 @@ def _command(name: str) -> Callable[[int], list[str]]:
     if name == "mlserver":
         return lambda _: [str(binaries / "mlserver"), "start", "."]
     return lambda _: [str(binaries / "python"), str(PEERS / f"serve_{name}.py")]
-
-
-def _surroundings(name: str, home: scene.Home, weights: Path) -> dict[str, str]:
-    kept = ("PATH", "HOME", "LANG", "TMPDIR")
-    common = {k: os.environ[k] for k in kept if k in os.environ} | {"OMP_NUM_THREADS": "1"}
-    if name == "lethe":
-        return common | {"LETHE_HOME": str(home.folder)}
-    common |= {"BENCH_WEIGHTS": str(weights), "PYTHONPATH": str(PEERS)}
-    if name == "bentoml":
-        return common | {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(weights.parent)}
-    if name == "mlserver":
-        return common | {
-            "MLSERVER_HOST": "127.0.0.1",
-            "MLSERVER_DEBUG": "false",  # which also writes an access log
-            "MLSERVER_MODEL_NAME": scene.MODEL,
-            "MLSERVER_MODEL_IMPLEMENTATION": "serve_mlserver.Classifier",
-        }
-    return common
 
 
 def set_up(names: tuple[str, ...], out: Any = sys.stderr) -> None:

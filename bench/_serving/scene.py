@@ -35,6 +35,13 @@ class Home:
     model: Model
     key: str
 
+    def serving(self) -> Version:
+        """The version that is published now."""
+        with self.backend.db.reading() as session:
+            version = registry.serving(session, self.model.id)
+        assert version is not None
+        return version
+
     def publish(self, vib: VIB) -> Version:
         """A new version, written and published as a job does it."""
         metadata = {"architecture": json.dumps(vib.architecture.to_dict(), sort_keys=True)}
