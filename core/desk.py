@@ -2,71 +2,172 @@
 
 Every request locks its model and the head of the audit chain until it is on disk, so that one
 transaction each makes all of them queue for the disk. Here a caller puts its request down, and
-whoever gets the pen writes down all that lie there: flat combining (Hendler, Incze, Shavit and
-Tzafrir, "Flat combining and the synchronization-parallelism tradeoff", SPAA 2010).
+one writer takes up all that lie there: group commit (DeWitt et al., "Implementation techniques
+for main memory database systems", SIGMOD 1984). Nobody waits for others to come.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from dataclasses import dataclass
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from sqlalchemy import exc
 
 from core import intake
+from core.asked import Asked, Submitted
 from core.backend import Backend
-from core.intake import Asked, Submitted
+from core.db import Database
+from core.errors import Unavailable
 
-TOGETHER = 32
+log = logging.getLogger(__name__)
+
+TOGETHER = 64
 """Requests in one transaction, so that nobody waits long for the others'."""
+
+MOST_LYING = 1024
+"""More requests than this are not kept waiting: they are refused, and may come again."""
+
+PATIENCE_SECONDS = 10.0
+"""A request that has lain for so long is refused: its caller is about to give up."""
+
+PAUSE_SECONDS = 0.01
+"""Between two transactions. It costs a request in a crowd little: a transaction takes as long, and
+one for four costs the processor about a quarter of four. One that comes alone does not wait."""
+
+_UNREACHABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 
 
 @dataclass(eq=False)
 class _Slip:
     asked: Asked
-    done: Submitted | Exception | None = None
+    done: Future[Submitted] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
 
 
 class Desk:
-    """Takes requests in for one process; any thread may call."""
+    """Takes requests in for one process; any thread may hand them in, from `start` to `close`."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._lying: list[_Slip] = []
-        self._guard = threading.Lock()
-        self._pen = threading.Lock()
+        self._lying: deque[_Slip] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._waker = _Waker(backend.db)
+        self._writer = threading.Thread(target=self._run, name="desk", daemon=True)
 
-    def submit(self, asked: Asked) -> Submitted:
-        """Take one request in; returns once it is committed. Raises what `take_in` does."""
+    def start(self) -> None:
+        """Begin to write."""
+        self._waker.start()
+        self._writer.start()
+
+    def close(self) -> None:
+        """Write what lies there, tell the workers, and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._writer.join()
+        self._waker.close()
+
+    def hand_in(self, asked: Asked) -> Future[Submitted]:
+        """Put one request down; done once it is committed, or with what `take_in` raises.
+
+        Raises `Unavailable` when too many lie there, or when the process stops.
+        """
         slip = _Slip(asked)
-        with self._guard:
+        with self._changed:
+            if self._closing:
+                raise Unavailable("this process is stopping; try again in a moment")
+            if len(self._lying) >= MOST_LYING:
+                raise Unavailable("too many requests wait to be taken in; try again in a moment")
             self._lying.append(slip)
-        with self._pen:
-            while slip.done is None:
-                self._write_down()
-        if isinstance(slip.done, Exception):
-            raise slip.done
+            self._changed.notify()
         return slip.done
 
-    def _write_down(self) -> None:
-        slips = self._taken_up()
-        try:
-            together = intake.take_all_in(self._backend, [slip.asked for slip in slips])
-        except Exception:  # noqa: BLE001  # any: alone, each one finds out whose it was
-            for slip in slips:
-                slip.done = self._alone(slip.asked)
-        else:
-            for slip, done in zip(slips, together, strict=True):
-                slip.done = done
+    def _run(self) -> None:
+        while slips := self._taken_up():
+            self._write_down(slips)
+            time.sleep(PAUSE_SECONDS)
 
     def _taken_up(self) -> list[_Slip]:
         """The first slip and others for the same model: locks of several would lie in any order."""
-        with self._guard:
+        with self._changed:
+            self._changed.wait_for(lambda: self._lying or self._closing)
+            if not self._lying:
+                return []
             model = self._lying[0].asked.new.model
             slips = [slip for slip in self._lying if slip.asked.new.model == model][:TOGETHER]
-            self._lying = [slip for slip in self._lying if slip not in slips]
+            taken = set(slips)
+            self._lying = deque(slip for slip in self._lying if slip not in taken)
         return slips
 
-    def _alone(self, asked: Asked) -> Submitted | Exception:
+    def _write_down(self, slips: list[_Slip]) -> None:
+        oldest = time.monotonic() - PATIENCE_SECONDS
+        wanted = []
+        for slip in slips:
+            if not slip.done.set_running_or_notify_cancel():
+                continue  # its caller has gone
+            if slip.since < oldest:
+                slip.done.set_exception(
+                    Unavailable("the database is too slow to take requests in; try again")
+                )
+            else:
+                wanted.append(slip)
+        if not wanted:
+            return
         try:
-            return intake.take_in(self._backend, asked)
+            together = intake.take_all_in(
+                self._backend, [slip.asked for slip in wanted], self._waker.wake
+            )
+        except _UNREACHABLE as error:
+            for slip in wanted:
+                slip.done.set_exception(error)
+        except Exception:  # noqa: BLE001  # any: alone, each one finds out whose it was
+            for slip in wanted:
+                self._write_alone(slip)
+        else:
+            for slip, done in zip(wanted, together, strict=True):
+                slip.done.set_result(done)
+
+    def _write_alone(self, slip: _Slip) -> None:
+        try:
+            slip.done.set_result(intake.take_in(self._backend, slip.asked, self._waker.wake))
         except Exception as error:  # noqa: BLE001  # any: it is the caller's
-            return error
+            slip.done.set_exception(error)
+
+
+class _Waker:
+    """Sends wake-ups in a thread of its own: nobody who hands in waits for a broker."""
+
+    _MOST = 64  # sent late, the newest do: who is woken claims by due date
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._pending: deque[str | None] = deque(maxlen=self._MOST)
+        self._some = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self, job_id: str) -> None:
+        self._pending.append(job_id)
+        self._some.release()
+
+    def close(self) -> None:
+        self._pending.append(None)
+        self._some.release()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._some.acquire()
+            if not self._pending:
+                continue  # a newer one has taken its place, and was sent
+            job_id = self._pending.popleft()
+            if job_id is None:
+                return
+            self._db.wake(job_id)

@@ -34,19 +34,19 @@ def submit(
     return take_in(backend, Asked(new, key_id, repeat))
 
 
-def take_in(backend: Backend, asked: Asked) -> Submitted:
+def take_in(backend: Backend, asked: Asked, wake: Callable[[str], None] | None = None) -> Submitted:
     """Take a request in: the request, its jobs and their audit events in one transaction.
 
     Raises `NotFound` for an unknown model, `Invalid` for unknown samples (naming them),
     `Conflict` for an Idempotency-Key that came with another body.
     """
     try:
-        return take_all_in(backend, [asked])[0]
+        return take_all_in(backend, [asked], wake)[0]
     except IntegrityError:
         if asked.repeat is None:
             raise
     # Another took the same Idempotency-Key in the same moment: answer as it was answered.
-    return take_all_in(backend, [asked])[0]
+    return take_all_in(backend, [asked], wake)[0]
 
 
 def take_all_in(

@@ -79,6 +79,8 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
                 tracing.configure("lethe")
             db = state.backend.db
             state.desk = Desk(state.backend)
+            state.desk.start()
+            opened.push_async_callback(run_in_threadpool, state.desk.close)
             opened.push_async_callback(run_in_threadpool, tracing.close)
             state.metrics = Metrics(db, settings.due_warning_days)
             state.key_use = KeyUse(db)

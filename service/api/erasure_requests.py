@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Annotated
 
@@ -52,7 +53,7 @@ IdempotencyKey = Annotated[
 
 
 @router.post("", status_code=202, response_model=ErasureRequestView)
-def post(
+async def post(
     caller: CanErase,
     backend: BackendDep,
     desk: DeskDep,
@@ -87,7 +88,7 @@ def post(
         repeat = Repeat(keyed, digest, render)
     with tracing.span("POST /erasure-requests", parent=request.headers.get("traceparent")):
         call = Call(request.state.request_id, tracing.traceparent())
-        done = desk.submit(Asked(new, caller.key_id, repeat, call))
+        done = await asyncio.wrap_future(desk.hand_in(Asked(new, caller.key_id, repeat, call)))
     log.info(
         "request taken in" if done.replayed is None else "request answered again",
         extra={"erasure_request": done.request.id, "job_ids": done.job_ids},

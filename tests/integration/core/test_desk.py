@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
 
 from core import intake, keys
 from core.backend import Backend
 from core.desk import Desk
-from core.errors import NotFound
+from core.errors import NotFound, Unavailable
 from core.intake import Asked, NewRequest, Repeat, Submitted
 from core.records import ErasureRequest
 from tests.factories import with_model
@@ -30,23 +31,24 @@ def together(backend: Backend, all_asked: list[Asked]) -> tuple[list[Submitted |
         nonlocal commits
         commits += 1
 
-    def one(each: Asked) -> Submitted | Exception:
-        try:
-            return desk.submit(each)
-        except Exception as error:  # noqa: BLE001  # any: the tests look at it
-            return error
+    pending = [desk.hand_in(each) for each in all_asked]
+    event.listen(backend.db._write, "after_commit", count)
+    try:
+        desk.start()
+        desk.close()
+    finally:
+        event.remove(backend.db._write, "after_commit", count)
+    return [each.exception(0) or each.result(0) for each in pending], commits  # type: ignore[misc]
 
-    with ThreadPoolExecutor(len(all_asked)) as threads:
-        with desk._pen:
-            pending = [threads.submit(one, each) for each in all_asked]
-            until = threading.Event()
-            while len(desk._lying) < len(all_asked):
-                until.wait(0.005)
-            event.listen(backend.db._write, "after_commit", count)
-        try:
-            return [each.result(60) for each in pending], commits
-        finally:
-            event.remove(backend.db._write, "after_commit", count)
+
+@pytest.fixture
+def desk(backend: Backend) -> Iterator[Desk]:
+    with_model(backend)
+    desk = Desk(backend)
+    yield desk
+    if desk._writer.ident is None:
+        desk.start()
+    desk.close()
 
 
 def kept(backend: Backend) -> set[str]:
@@ -89,7 +91,7 @@ def test_one_that_is_refused_takes_no_other_along(backend: Backend) -> None:
     ]
     assert len(kept(backend)) == 2
     with pytest.raises(NotFound, match="no model 'nope'"):
-        Desk(backend).submit(asked(4, model="nope"))
+        raise done[1]
 
 
 def test_one_idempotency_key_twice_at_once_is_one_request(backend: Backend) -> None:
@@ -118,3 +120,84 @@ def test_what_is_not_committed_is_not_answered(
     done, _ = together(sqlite_backend, [asked(1), asked(2)])
     assert [str(each) for each in done] == ["the disk is gone"] * 2
     assert kept(sqlite_backend) == set()
+
+
+def test_a_database_that_is_gone_is_asked_once_for_all(
+    sqlite_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def gone(_: Backend, all_asked: list[Asked], __: object) -> list[Submitted]:
+        tried.append(len(all_asked))
+        raise OperationalError("INSERT", {}, OSError("the server has gone"))
+
+    monkeypatch.setattr(intake, "take_all_in", gone)
+    done, _ = together(sqlite_backend, [asked(number) for number in range(5)])
+    assert [type(each) for each in done] == [OperationalError] * 5
+    assert tried == [5]
+
+
+def test_who_has_waited_too_long_is_told_and_nothing_is_kept(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = desk.hand_in(asked(1))
+    monkeypatch.setattr("core.desk.PATIENCE_SECONDS", 0.0)
+    desk.start()
+    with pytest.raises(Unavailable, match="too slow"):
+        late.result(30)
+    assert kept(desk._backend) == set()
+
+
+def test_who_has_gone_is_not_taken_in(desk: Desk) -> None:
+    gone, stays = desk.hand_in(asked(1)), desk.hand_in(asked(2))
+    assert gone.cancel()
+    desk.start()
+    taken = stays.result(30)
+    assert kept(desk._backend) == {taken.request.id}
+
+
+def test_a_desk_that_overflows_refuses(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.desk.MOST_LYING", 2)
+    pending = [desk.hand_in(asked(number)) for number in range(2)]
+    with pytest.raises(Unavailable, match="too many"):
+        desk.hand_in(asked(3))
+    desk.start()
+    assert len({each.result(30).request.id for each in pending}) == 2
+
+
+def test_a_desk_that_closes_writes_what_lies_there_and_takes_no_more(desk: Desk) -> None:
+    lying = desk.hand_in(asked(1))
+    desk.start()
+    desk.close()
+    assert kept(desk._backend) == {lying.result(0).request.id}
+    with pytest.raises(Unavailable, match="stopping"):
+        desk.hand_in(asked(2))
+
+
+def test_nobody_waits_for_a_broker(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, woken = threading.Event(), []
+
+    def slow(job_id: str) -> None:
+        stuck.wait(30)
+        woken.append(job_id)
+
+    monkeypatch.setattr(desk._backend.db, "_send", slow)
+    desk.start()
+    jobs = [desk.hand_in(asked(number)).result(30).job_ids[0] for number in range(3)]
+    assert woken == []
+    stuck.set()
+    desk.close()
+    assert woken == jobs
+
+
+def test_of_many_wake_ups_that_are_late_the_newest_are_sent(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.desk._Waker._MOST", 2)
+    desk, sent = Desk(desk._backend), []
+    monkeypatch.setattr(desk._backend.db, "_send", sent.append)
+    for number in range(5):
+        desk._waker.wake(f"job_{number}")
+    desk.start()
+    desk.close()
+    assert sent in (["job_3", "job_4"], ["job_4"]), "the end may take one's place"
