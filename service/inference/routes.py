@@ -14,6 +14,8 @@ from service.deps import CanPredict
 from service.inference.engine import Answered, Inference
 from service.inference.inputs import PredictionInput, read_json, to_array
 from service.metrics import Metrics
+from service.openapi import problems
+from service.schemas import PREDICT_BODY, Predictions
 
 router = APIRouter(tags=["inference"])
 
@@ -24,7 +26,11 @@ def inference_of(request: Request) -> Inference:
     return inference
 
 
-@router.post("/predict")
+@router.post(
+    "/predict",
+    responses={200: {"model": Predictions}, **problems(404, 429, 504)},
+    openapi_extra=PREDICT_BODY,
+)
 async def predict(
     request: Request, _: CanPredict, inference: Annotated[Inference, Depends(inference_of)]
 ) -> Response:

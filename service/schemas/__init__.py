@@ -14,6 +14,7 @@ from service.schemas.models import (
     VersionPage,
     VersionView,
 )
+from service.schemas.predictions import PREDICT_BODY, Prediction, Predictions
 from service.schemas.requests import (
     ErasureRequestDetail,
     ErasureRequestPage,
@@ -24,6 +25,7 @@ from service.schemas.requests import (
 )
 
 __all__ = [
+    "PREDICT_BODY",
     "Alive",
     "Because",
     "Check",
@@ -41,6 +43,8 @@ __all__ = [
     "NewErasureRequest",
     "NewKey",
     "PolicyChange",
+    "Prediction",
+    "Predictions",
     "Problem",
     "Readiness",
     "ReplicaView",
