@@ -17,6 +17,7 @@ import signal
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--workers", type=int, default=2, help="processes of the service")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the service")
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
     given = parser.parse_args(arguments)
     if given.rate <= 0 or given.seconds <= 0 or given.workers < 1:
@@ -72,6 +73,7 @@ async def _measured(scene: Scene, wanted: int, warming: int, rate: float) -> dic
         "requests_per_second": round(sum(a.status == 202 for a in posted) / seconds, 1),
         **_latencies(posted, ""),
         "errors": sum(a.status != 202 for a in posted),
+        "statuses": dict(sorted(Counter(str(a.status) for a in posted).items())),
         **_latencies(read, "read_"),
         "read_errors": sum(a.status != 200 for a in read),
         "service_cpu_ms": round((after["service"] - before["service"]) * 1000 / calls, 2),
@@ -94,7 +96,7 @@ def _latencies(answers: Sequence[Answer], prefix: str) -> dict[str, float]:
 
 
 def _table(result: dict[str, Any]) -> str:
-    return "\n".join(f"{name.replace('_', ' '):22}{value:>10}" for name, value in result.items())
+    return "\n".join(f"{name.replace('_', ' '):22}{value!s:>10}" for name, value in result.items())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Clients post requests for people, again and again for the same ones, to a service with PostgreSQL
 and Redis, while its workers are killed at random and Redis is flushed. Every 202 must end
 completed, exactly once. `lost` are those accepted that did not within --seconds; `doubled` those
-completed more than once by the audit chain. `peak_mb` is the largest resident size of one process.
+completed more than once by the audit chain. `peak_mb` is the largest resident size of one process,
+`service_mb` and `worker_mb` the medians over each tenth of the run: flat is what they should be.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -55,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--subjects", type=int, default=500, help="whom the requests are for")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds, on average")
+    parser.add_argument("--over", type=float, default=0.0, help="seconds to spread the posts over")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
     given = parser.parse_args(arguments)
@@ -103,13 +106,15 @@ def _soaked(
 ) -> dict[str, Any]:
     over, chaos = threading.Event(), random.Random(given.seed)
     running = [deployment.start("worker") for _ in range(given.workers)]
-    peak, kills, began = 0.0, 0, time.monotonic()
+    sizes: list[tuple[float, float]] = []  # MB of the service, of its workers
+    kills, began = 0, time.monotonic()
     with ThreadPoolExecutor(1) as posting:
         posted = posting.submit(_posted, given, deployment)
         next_kill = began + given.kill_every
         while time.monotonic() - began < given.seconds:
-            pids = [each.popen.pid for each in deployment.processes if each.popen.poll() is None]
-            peak = max([peak, *(_resident_mb(pid) for pid in pids)])
+            workers = [each.popen.pid for each in running if each.popen.poll() is None]
+            service = _resident_mb(deployment.processes[0].popen.pid)
+            sizes.append((service, max(map(_resident_mb, workers), default=0.0)))
             if time.monotonic() >= next_kill:
                 victim = chaos.randrange(len(running))
                 os.killpg(running[victim].popen.pid, signal.SIGKILL)
@@ -140,7 +145,9 @@ def _soaked(
         "doubled": sum(count > 1 for count in completions.values()) + len(states) - len(accepted),
         "lost": len(accepted) - ended["completed"],
         "kills": kills,
-        "peak_mb": round(peak),
+        "peak_mb": round(max(max(pair) for pair in sizes)),
+        "service_mb": _by_tenths([service for service, _ in sizes]),
+        "worker_mb": _by_tenths([worker for _, worker in sizes]),
         "seconds": round(seconds),
         "states": dict(ended),
         "in_review_because": sorted(str(reason) for reason in stuck),
@@ -150,7 +157,11 @@ def _soaked(
 def _posted(given: argparse.Namespace, deployment: Deployment) -> set[str]:
     """Ids of the requests that were answered 202: `given.requests` calls by CLIENTS clients."""
 
+    began = time.monotonic()
+
     def post(number: int) -> str:
+        due = began + given.over * number / given.requests
+        time.sleep(max(0.0, due - time.monotonic()))
         with Client(deployment.url, deployment.variables["LETHE_API_KEY"]) as client:
             subject = f"subject-{number % given.subjects}"
             return client.erase("blobs", subject_id=subject, idempotency_key=f"{number}").id
@@ -163,6 +174,12 @@ def _open(backend: Backend) -> bool:
     with backend.db.reading() as session:
         query = select(ErasureRequest.id).where(ErasureRequest.state.in_(REQUEST_OPEN)).limit(1)
         return session.scalars(query).first() is not None
+
+
+def _by_tenths(sizes: list[float]) -> list[int]:
+    """The median of each tenth, in order."""
+    parts = [sizes[i * len(sizes) // 10 : (i + 1) * len(sizes) // 10] for i in range(10)]
+    return [round(statistics.median(part)) for part in parts if part]
 
 
 def _resident_mb(pid: int) -> float:

@@ -17,7 +17,7 @@ def test_nothing_is_lost_while_workers_are_killed(capsys: pytest.CaptureFixture[
     assert (found["accepted"], found["completed"]) == (30, 30)
     assert (found["lost"], found["doubled"]) == (0, 0)
     assert found["kills"] >= 1
-    assert found["peak_mb"] > 0
+    assert found["peak_mb"] >= max(found["service_mb"]) > 0
 
 
 @pytest.mark.timeout(120)
