@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import base64
 import gc
 import io
+import re
 import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ from core import keys
 from core.backend import open_backend
 from core.settings import Settings
 from service.app import create_app
+from service.inference.open_inference_calls import CALLS
 from tests.conftest import SECRET
 
 # The asyncio client looks at the status of a readiness call and never reads what follows it.
@@ -364,3 +368,35 @@ def test_errors_say_what_to_do(client: Client, service: Service) -> None:
     assert "[400] inputs[0].parameters: shared memory" in client.refused(
         "infer", "digits", [memory]
     )
+
+
+def test_the_examples_of_the_reference(
+    service: Service,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LETHE_URL", service.url)
+    monkeypatch.setenv("LETHE_API_KEY", service.key)
+    page = (Path(__file__).parents[3] / "docs/reference/open-inference.md").read_text()
+    (block,) = re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    commands = "\n".join(line.removeprefix("$ ") for line in block.splitlines())
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert b'"label"' in done.stdout
+    assert b"probabilities" in (tmp_path / "answer.bin").read_bytes()
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(compile(program, "open-inference.md", "exec"), {})
+    rows = capsys.readouterr().out.splitlines()
+    assert [len(ast.literal_eval(row)) for row in rows] == [2, 2]
+
+
+def test_the_reference_names_every_call_and_tensor() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/open-inference.md").read_text()
+    listed = page.replace("[/versions/{version}]", "")
+    for template in CALLS:
+        if not re.search("/versions/|repository/models|/region/|/unregister", template):
+            assert template in listed, template
+    for name in (*OUTPUTS, "image", "FP32", "UINT8", "BYTES"):
+        assert name in page
