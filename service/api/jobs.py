@@ -28,10 +28,19 @@ KEEP_ALIVE_SECONDS = 15.0
 """An event stream says something at least this often, so that proxies keep it open."""
 
 _UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It has not changed."}}
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"const": "job"},
+        "id": {"type": "string", "description": "The job's revision."},
+        "data": {"type": "string", "description": "The job as JSON, as GET /jobs/{job_id} has it."},
+    },
+    "required": ["event", "id", "data"],
+}
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        "description": "Events named `job`: `id` is the revision, `data` the job as JSON.",
+        "content": {"text/event-stream": {"schema": _EVENT}},
+        "description": "Server-sent events, each like this, until the job has ended.",
     },
     204: {"description": "The job has ended and its last event was received already."},
 }

@@ -1,0 +1,169 @@
+"""The service keeps to its OpenAPI document: no 500, no answer that is not documented.
+
+Schemathesis draws calls from the document, well-formed ones and malformed ones; here some of them
+are given names that exist, so that they get past the door. Each answer must have a status, a media
+type, headers and a body that the document names for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from core import keys
+from core.backend import open_backend
+from core.settings import Settings
+from tests import factories
+from tests.conftest import SECRET
+from tests.digits import train_digits
+from tests.functional.deployment import Deployment
+from worker import tasks
+from worker.engine import Engine
+
+pytestmark = pytest.mark.timeout(600)
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+LATER = 10
+"""Erasures that wait, for calls that cancel, reject or extend one."""
+
+
+@dataclass
+class Service:
+    """A service that runs, and what is in it."""
+
+    url: str
+    key: str
+    ended: dict[str, str]
+    """The request_id and job_id of an erasure that is completed."""
+    waiting: dict[str, list[str]]
+    """The same of erasures that no worker has taken up."""
+    spare_key: str
+
+    def name_what_exists(self, case: Case, pick: int) -> None:
+        """Put names of what exists into a call, wherever it has the place for one."""
+        for name in set(case.path_parameters or ()) & {"request_id", "job_id"}:
+            # What follows a job that waits would wait with it.
+            follows = case.method == "GET" and name == "job_id"
+            open_ones = [] if follows else self.waiting[name]
+            case.path_parameters[name] = [self.ended[name], *open_ones][pick % (1 + len(open_ones))]
+        for name, value in (("name", "digits"), ("key_id", self.spare_key)):
+            if name in (case.path_parameters or ()):
+                case.path_parameters[name] = value
+        if case.operation.label == "POST /erasure-requests" and isinstance(case.body, dict):
+            case.body = case.body | {"model": "digits", "subject_id": f"subject-{50 + pick}"}
+            case.body.pop("sample_ids", None)
+        if case.operation.label == "POST /predict" and isinstance(case.body, dict):
+            case.body = {"inputs": [[[[pick / 20] * 8] * 8]] * (1 + pick % 3)}
+
+
+@pytest.fixture
+def service(empty: Deployment) -> Iterator[Service]:
+    empty.variables["LETHE_SECRET"] = SECRET
+    empty.home.mkdir()
+    backend = open_backend(Settings(home=empty.home, secret=SECRET), send=lambda _: None)
+    train_digits(backend)
+    done = factories.submit(backend, "subject-20")
+    assert tasks.work(Engine(backend, "cpu"), "by hand") == done.job_ids[0]
+    asked = [factories.submit(backend, f"subject-{number}") for number in range(LATER)]
+    with backend.db.transaction() as tx:
+        spare, _ = keys.create(tx, "spare", ["read"])
+    backend.close()
+    process = empty.serve()
+    yield Service(
+        empty.url,
+        (empty.home / "api-key").read_text().strip(),
+        {"request_id": done.request.id, "job_id": done.job_ids[0]},
+        {
+            "request_id": [each.request.id for each in asked],
+            "job_id": [each.job_ids[0] for each in asked],
+        },
+        spare.id,
+    )
+    assert "Traceback" not in process.text
+
+
+@dataclass
+class Found:
+    """What an operation answered, with a key and without, and what was wrong with it."""
+
+    with_key: Counter[int] = field(default_factory=Counter)
+    without: Counter[int] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+
+@pytest.mark.parametrize("examples", [8, pytest.param(200, marks=pytest.mark.long)])
+def test_every_answer_is_documented(service: Service, examples: int) -> None:
+    schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+    operations = [each.ok() for each in schema.get_all_operations()]
+    assert len(operations) > 25
+    shallow = []
+    with requests.Session() as session:
+        for operation in operations:
+            found = tried(service, session, operation, examples)
+            assert not found.faults, f"{operation.label}: {found.faults[0]}"
+            secured = bool(operation.definition.raw.get("security"))
+            assert not secured or not any(status < 400 for status in found.without), operation.label
+            if set(found.with_key) <= {400, 404, 422}:
+                shallow.append(operation.label)
+    assert not shallow, "calls that never got past the door"
+
+
+def tried(
+    service: Service, session: requests.Session, operation: APIOperation, examples: int
+) -> Found:
+    """Call an operation `examples` times in each mode with the key, a quarter of that without."""
+    found = Found()
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+        for key, count in ((service.key, examples), ("", max(2, examples // 4))):
+
+            @settings(
+                max_examples=count,
+                derandomize=True,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(
+                case=operation.as_strategy(generation_mode=mode),
+                real=st.booleans(),
+                pick=st.integers(0, 19),
+            )
+            def call(key: str, case: Case, real: bool, pick: int) -> None:
+                if real:
+                    service.name_what_exists(case, pick)
+                headers = {"Authorization": f"Bearer {key}"} if key else {}
+                response = case.call(headers=headers, session=session, timeout=30)
+                (found.with_key if key else found.without)[response.status_code] += 1
+                try:
+                    case.validate_response(response, checks=CHECKS)
+                except FailureGroup as fault:
+                    found.faults.append(f"{fault}\n{fault.exceptions}")
+
+            with suppress(Unsatisfiable):  # nothing to do wrong where nothing is taken
+                call(key)
+    return found
