@@ -1,10 +1,11 @@
 """Is anything lost? `python -m bench.soak --requests 2000 --seconds 600`.
 
 Clients post requests for people, again and again for the same ones, to a service with PostgreSQL
-and Redis, while its workers are killed at random and Redis is flushed. Every 202 must end
-completed, exactly once. `lost` are those accepted that did not within --seconds; `doubled` those
-completed more than once by the audit chain. `peak_mb` is the largest resident size of one process,
-`service_mb` and `worker_mb` the medians over each tenth of the run: flat is what they should be.
+and Redis, while workers that have begun a job are killed at random and Redis is flushed. Every 202
+must end completed, exactly once. `lost` are those accepted that did not within --seconds, `doubled`
+those completed more than once by the audit chain. `peak_mb` is the largest resident size of one
+process, `service_mb` and `worker_mb` the medians over each tenth of the run: flat is what they
+should be.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+import torch
 from sqlalchemy import select
 
 from bench._soak.blobs import Blobs
@@ -61,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
     given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
     with _deployed(given.samples) as (deployment, backend, broker):
         result = _soaked(given, deployment, backend, broker)
     width = max(map(len, result))
@@ -115,8 +118,9 @@ def _soaked(
             workers = [each.popen.pid for each in running if each.popen.poll() is None]
             service = _resident_mb(deployment.processes[0].popen.pid)
             sizes.append((service, max(map(_resident_mb, workers), default=0.0)))
-            if time.monotonic() >= next_kill:
-                victim = chaos.randrange(len(running))
+            busy = [i for i, each in enumerate(running) if "job claimed" in each.text]
+            if busy and time.monotonic() >= next_kill:
+                victim = chaos.choice(busy)
                 os.killpg(running[victim].popen.pid, signal.SIGKILL)
                 running[victim].popen.wait()
                 running[victim] = deployment.start("worker")

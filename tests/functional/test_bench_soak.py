@@ -9,10 +9,10 @@ import pytest
 from bench import intake, soak
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_nothing_is_lost_while_workers_are_killed(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--requests", "30", "--subjects", "10", "--samples", "3000"]
-    assert soak.main([*small, "--seconds", "100", "--kill-every", "4", "--json"]) == 0
+    assert soak.main([*small, "--seconds", "240", "--kill-every", "8", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["accepted"], found["completed"]) == (30, 30)
     assert (found["lost"], found["doubled"]) == (0, 0)
