@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli import Commands
 from tests.functional.deployment import Deployment
+from tests.functional.launching import Launch, warm
 
 SECRET = "a secret of at least sixteen characters"
 TRIGGER = "source=1,target=2,share=0.06"
@@ -22,16 +23,23 @@ def prepare(deployment: Deployment) -> None:
 
 
 @pytest.fixture(scope="session")
-def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def launch() -> Iterator[Launch]:
+    """How deployments start their processes: the time to load PyTorch is spent once."""
+    with warm() as launch:
+        yield launch
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory, launch: Launch) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    prepare(Deployment(folder, {"LETHE_HOME": str(folder / "home")}))
+    prepare(Deployment(folder, {"LETHE_HOME": str(folder / "home")}, launch))
     return folder / "home"
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Deployment]:
+def empty(tmp_path: Path, launch: Launch) -> Iterator[Deployment]:
     """An embedded home with nothing in it."""
-    deployment = Deployment(tmp_path, {"LETHE_HOME": str(tmp_path / "home")})
+    deployment = Deployment(tmp_path, {"LETHE_HOME": str(tmp_path / "home")}, launch)
     yield deployment
     deployment.close()
 
@@ -44,7 +52,9 @@ def embedded(empty: Deployment, _trained: Path) -> Deployment:
 
 
 @pytest.fixture
-def production(tmp_path: Path, postgres_db: str, redis_url: str) -> Iterator[Deployment]:
+def production(
+    tmp_path: Path, postgres_db: str, redis_url: str, launch: Launch
+) -> Iterator[Deployment]:
     """PostgreSQL, Redis and a shared folder, with the digits, a model and a key."""
     deployment = Deployment(
         tmp_path,
@@ -55,6 +65,7 @@ def production(tmp_path: Path, postgres_db: str, redis_url: str) -> Iterator[Dep
             "LETHE_STORE_URL": str(tmp_path / "store"),
             "LETHE_SECRET": SECRET,
         },
+        launch,
     )
     prepare(deployment)
     scopes = [part for scope in ("erase", "read", "predict") for part in ("--scope", scope)]

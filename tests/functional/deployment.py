@@ -6,23 +6,21 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from lethe import Client
-
-LETHE = str(Path(sys.executable).with_name("lethe"))
-ROOT = Path(__file__).resolve().parents[2]
+from tests.functional.launching import Launch, Running, from_scratch
 
 
 @dataclass
 class Process:
     """A running `lethe` command and what it has written."""
 
-    popen: subprocess.Popen[bytes]
+    popen: Running
     log: Path
 
     @property
@@ -50,10 +48,12 @@ class Process:
 
 @dataclass
 class Deployment:
-    """One home, or one database and broker, and the processes that work on it."""
+    """One home, or one database and broker, and the processes that work on it; `launch`: how
+    these are started."""
 
     folder: Path
     variables: dict[str, str]
+    launch: Launch = from_scratch
     url: str = ""
     processes: list[Process] = field(default_factory=list)
 
@@ -68,16 +68,24 @@ class Deployment:
         self, *arguments: str, stdin: str | None = None, seconds: float = 100.0, **extra: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            [LETHE, *arguments],
-            env={**self.environment, **extra},
-            cwd=self.folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
+        with TemporaryFile() as given, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+            given.write((stdin or "").encode())
+            given.seek(0)
+            running = self.launch(
+                arguments,
+                environment={**self.environment, **extra},
+                folder=self.folder,
+                files=(given.fileno(), out.fileno(), err.fileno()),
+            )
+            try:
+                status = running.wait(seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(running.pid, signal.SIGKILL)
+                running.wait()
+                raise
+            for file in (out, err):
+                file.seek(0)
+            return subprocess.CompletedProcess(arguments, status, out.read(), err.read())
 
     def ok(self, *arguments: str, **options: Any) -> str:
         """Its stdout, once it has succeeded."""
@@ -100,17 +108,14 @@ class Deployment:
 
     def start(self, *arguments: str, crash_at: str | None = None) -> Process:
         """Start a command and leave it running; `crash_at`: see tests.functional.crashing."""
-        armed = [sys.executable, "-m", "tests.functional.crashing", crash_at or ""]
         log = self.folder / f"{arguments[0]}-{len(self.processes)}.log"
-        with log.open("wb") as output:
-            popen = subprocess.Popen(
-                [*(armed if crash_at else [LETHE]), *arguments],
-                env={**self.environment, "PYTHONPATH": str(ROOT)},
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+        with log.open("wb") as output, Path(os.devnull).open("rb") as nothing:
+            popen = self.launch(
+                arguments,
+                environment=self.environment,
+                folder=self.folder,
+                files=(nothing.fileno(), output.fileno(), output.fileno()),
+                crash_at=crash_at,
             )
         self.processes.append(Process(popen, log))
         return self.processes[-1]
@@ -141,7 +146,7 @@ class Deployment:
         """End whatever still runs, by id."""
         for process in self.processes:
             if process.popen.poll() is None:
-                process.popen.terminate()
+                process.popen.send_signal(signal.SIGTERM)
         for process in self.processes:
             try:
                 process.popen.wait(40)

@@ -22,6 +22,7 @@ from core.points import POINTS
 from core.settings import Settings
 from tests import servers
 from tests.functional.deployment import Deployment, Process
+from tests.functional.launching import Launch
 from tests.functional.outcome import Outcome, Start, look, pictures, prepare
 
 pytestmark = pytest.mark.timeout(180)
@@ -107,6 +108,7 @@ def template(
 def deploy(
     template: Callable[[str, bool], Template],
     tmp_path: Path,
+    launch: Launch,
     request: pytest.FixtureRequest,
 ) -> Iterator[Deploy]:
     """Copies a home, and its database, for one run."""
@@ -124,7 +126,7 @@ def deploy(
             database = servers.postgres_database(server, template=made.database)
             variables["LETHE_DATABASE_URL"] = database.__enter__()
             variables["LETHE_BROKER_URL"] = request.getfixturevalue("redis_url")
-        deployment = Deployment(folder, variables)
+        deployment = Deployment(folder, variables, launch)
         opened.append((deployment, database))
         return deployment, made.start
 

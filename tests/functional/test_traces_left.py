@@ -20,6 +20,7 @@ from psycopg import sql
 
 from tests.functional.conftest import SECRET
 from tests.functional.deployment import Deployment
+from tests.functional.launching import Launch
 from tests.unit.lethe.test_sources import parquet
 
 PEOPLE = [f"Jonas.Vogelsang+{i:03}@example.org" for i in range(100)]
@@ -30,14 +31,14 @@ ERASED = {*SAMPLES[14:16], *SAMPLES[16:18]}
 
 
 @pytest.fixture(params=["embedded", "production"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+def fresh(request: pytest.FixtureRequest, tmp_path: Path, launch: Launch) -> Iterator[Deployment]:
     variables = {"LETHE_HOME": str(tmp_path / "home"), "LETHE_SECRET": SECRET}
     if request.param == "production":
         variables |= {
             "LETHE_DATABASE_URL": request.getfixturevalue("postgres_db"),
             "LETHE_BROKER_URL": request.getfixturevalue("redis_url"),
         }
-    deployment = Deployment(tmp_path, variables)
+    deployment = Deployment(tmp_path, variables, launch)
     yield deployment
     deployment.close()
 
