@@ -51,3 +51,15 @@ class CancelRequested(LetheError):
 
 class SettingsError(LetheError):
     """The settings cannot be run with."""
+
+
+class Gone(LetheError):
+    """A named thing existed, and never will again."""
+
+
+class TooBusy(LetheError):
+    """More is asked for at this moment than can be done; trying again soon will work."""
+
+
+class TimedOut(LetheError):
+    """The caller's time was over before the answer was ready."""

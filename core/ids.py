@@ -6,6 +6,7 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 def new_id(prefix: str) -> str:
@@ -14,5 +15,5 @@ def new_id(prefix: str) -> str:
     Later ids sort after earlier ones (to the millisecond), so an id serves as a page cursor.
     """
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    digits = [_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
+    digits = [_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)]
     return f"{prefix}_{''.join(digits)}"

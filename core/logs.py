@@ -1,7 +1,7 @@
 """Log lines: one an event, as JSON or for a terminal, with the ids of what it is about.
 
 Modules log through the standard library (`log.info("job claimed", extra={"state": ...})`);
-`configure` puts structlog's formatter under all of it, Celery's, Uvicorn's and SQLAlchemy's
+`configure` puts a formatter of its own under all of it, Celery's, Uvicorn's and SQLAlchemy's
 lines included. `bound` gives every line of a call or a job its ids.
 
 No line names a person. Bodies and query strings are not logged, paths only as their template,
@@ -10,14 +10,18 @@ and tracebacks where callers' values pass through have no messages, which may qu
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Literal
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Literal
 
+import orjson
 import structlog
-from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.contextvars import bound_contextvars, get_contextvars, merge_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 Style = Literal["json", "text"]
@@ -53,6 +57,57 @@ def configure(style: Style | None, *, messages: bool = True) -> None:
     """
     if style is None:
         style = "text" if sys.stderr.isatty() else "json"
+    handler = _Stderr()
+    handler.setFormatter(_Json(messages) if style == "json" else _words(messages))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    # No line says which thread or process of its own wrote it: do not ask for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    if sys.version_info >= (3, 12):
+        logging.logAsyncioTasks = False
+    logging.captureWarnings(True)
+    for name, level in _QUIETER.items():
+        logging.getLogger(name).setLevel(level)
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line, written straight from the record: every call has a line."""
+
+    def __init__(self, messages: bool) -> None:
+        super().__init__()
+        self._messages = messages
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        moment = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
+        event: dict[str, Any] = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "time": moment.isoformat(timespec="microseconds") + "Z",
+        }
+        event.update(get_contextvars())
+        for name in islice(record.__dict__, _FIRST_EXTRA, None):
+            if name not in _OF_RECORDS:
+                event[name] = record.__dict__[name]
+        error = record.exc_info and record.exc_info[1]
+        if error:
+            event["exception"] = described(error, message=self._messages)
+        try:
+            return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:  # a number of more than 64 bits, or text that is no Unicode
+            return json.dumps(event, default=str)
+
+
+_OF_RECORDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+"""What every record has; the rest was given as `extra`, and stands after it."""
+
+_FIRST_EXTRA = len(vars(logging.makeLogRecord({})))
+
+
+def _words(messages: bool) -> logging.Formatter:
+    """For a terminal."""
     before: list[Processor] = [
         merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -63,20 +118,9 @@ def configure(style: Style | None, *, messages: bool = True) -> None:
     last: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         _Traceback(messages),
-        structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
-        if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time"),
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time"),
     ]
-    handler = _Stderr()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=last)
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    for name, level in _QUIETER.items():
-        logging.getLogger(name).setLevel(level)
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=last)
 
 
 class _Traceback:

@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     """Pause between two rounds of `sweep`."""
     poll_seconds: Annotated[float, Field(gt=0)] = 0.2
     """How often a process looks for changed jobs and newly published versions."""
+    predict_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """A prediction that is not ready after so long is answered 504."""
+    predict_queue: Annotated[int, Field(gt=0)] = 2048
+    """Images that may wait to be classified in one process; more are refused with 429."""
     due_warning_days: Annotated[float, Field(ge=0)] = 7.0
     """An open request that is due within so many days is warned of, once."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import OperationalError
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from core import startup, tracing
 from core.backend import open_backend
@@ -22,9 +24,10 @@ from core.errors import LetheError
 from core.settings import Settings
 from service import errors, openapi
 from service.api import certificates, erasure_requests, health, jobs, keys, models
+from service.keyring import Keyring
 from service.keyuse import KeyUse
 from service.metrics import Metrics
-from service.middleware import RequestShell
+from service.middleware import RequestShell, Shortcut
 from service.watcher import Watcher
 
 Role = Literal["all", "api", "inference"]
@@ -59,12 +62,26 @@ def create_app(settings: Settings, role: Role = "all") -> FastAPI:
         from service.inference import routes  # the API alone never imports torch
         from service.inference.open_inference import OpenInference
 
-        app.include_router(routes.router)
+        predict = routes.route()
+        app.router.routes.insert(0, predict)
         app.router.routes.append(OpenInference())
     errors.install(app)
     openapi.install(app)
     app.add_middleware(RequestShell, max_body_bytes=settings.max_body_bytes)
+    if role in ("all", "inference"):
+        _shorten(app, predict)
     return app
+
+
+def _shorten(app: FastAPI, route: Route) -> None:
+    """Let calls of this route pass by the framework's middleware and its search for a route."""
+    within = app.build_middleware_stack
+
+    def stack() -> ASGIApp:
+        shell = RequestShell(route.app, app.state.settings.max_body_bytes)
+        return Shortcut(within(), shell, route)
+
+    app.build_middleware_stack = stack  # type: ignore[method-assign]  # made at the first call
 
 
 def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
@@ -85,6 +102,12 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
             state.metrics = Metrics(db, settings.due_warning_days)
             state.key_use = KeyUse(db)
             opened.push_async_callback(run_in_threadpool, state.key_use.close)
+            state.keyring = Keyring(
+                db,
+                state.key_use,
+                fresh=settings.poll_seconds,
+                stale=settings.replica_lease_seconds,
+            )
             state.watcher = Watcher(db, settings.poll_seconds)
             state.watcher.start()
             opened.push_async_callback(state.watcher.stop)
@@ -93,6 +116,7 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
             if role != "api":
                 await run_in_threadpool(_start_loader, app)
                 opened.push_async_callback(run_in_threadpool, state.loader.stop)
+                opened.push_async_callback(run_in_threadpool, state.inference.close)
             yield
 
     return lifespan
@@ -116,9 +140,10 @@ def _start_loader(app: FastAPI) -> None:
     from service.inference.engine import Inference
     from service.inference.loader import Loader
 
-    app.state.loader = Loader(app.state.backend)
-    app.state.inference = Inference(app.state.loader)
-    app.state.loader.start()
+    state = app.state
+    state.loader = Loader(state.backend)
+    state.inference = Inference(state.loader, state.settings)
+    state.loader.start()
 
 
 @contextmanager

@@ -14,10 +14,9 @@ from core import keys
 from core.backend import Backend
 from core.db import Transaction
 from core.desk import Desk
-from core.errors import Unauthorized
 from core.keys import Caller
 from service.errors import Challenged
-from service.keyuse import KeyUse
+from service.keyring import Keyring, no_key
 from service.watcher import Watcher
 
 # What only looks something up is a coroutine: plain functions are each run in another thread.
@@ -47,6 +46,14 @@ async def _watcher(connection: HTTPConnection) -> Watcher:
     return watcher
 
 
+async def _keyring(connection: HTTPConnection) -> Keyring:
+    keyring: Keyring = connection.app.state.keyring
+    return keyring
+
+
+KeyringDep = Annotated[Keyring, Depends(_keyring)]
+
+
 WatcherDep = Annotated[Watcher, Depends(_watcher)]
 
 
@@ -68,18 +75,14 @@ Reader = Annotated[Session, Depends(_reading, scope="function")]
 """A session that only looks, given back before the response is sent."""
 
 
-def _caller(
+async def _caller(
     connection: HTTPConnection,
-    backend: BackendDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
     if credentials is None:
-        raise Unauthorized("send an API key: `Authorization: Bearer KEY`")
-    with backend.db.reading() as session:
-        caller = keys.recognise(session, credentials.credentials)
-    uses: KeyUse = connection.app.state.key_use
-    uses.note(caller.key_id)
-    return caller
+        raise no_key()
+    keyring: Keyring = connection.app.state.keyring
+    return await keyring.caller(credentials.credentials)
 
 
 class Needs:
@@ -90,8 +93,12 @@ class Needs:
         assert set(scopes) <= set(keys.SCOPES), f"no such scope among {scopes}"
         self.scopes = scopes
 
-    def __call__(self, caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    async def __call__(self, caller: Annotated[Caller, Depends(_caller)]) -> Caller:
         """The caller; raises `Forbidden` naming the scope that is missing."""
+        return self.check(caller)
+
+    def check(self, caller: Caller) -> Caller:
+        """The same, for a caller who is known already."""
         if caller.scopes.isdisjoint(self.scopes):
             need = (
                 f"the scope {self.scopes[0]!r}"

@@ -42,6 +42,9 @@ TABLE: Mapping[type[Exception], Kind] = {
     errors.Unauthorized: Kind(401, "unauthorized", "A valid API key is needed"),
     errors.Forbidden: Kind(403, "forbidden", "The API key lacks a scope"),
     errors.Unavailable: Kind(503, "unavailable", "Not available now"),
+    errors.Gone: Kind(410, "gone", "It is no longer there"),
+    errors.TooBusy: Kind(429, "too_busy", "Too much at once"),
+    errors.TimedOut: Kind(504, "timed_out", "The time was over"),
     errors.LeaseLost: Kind(409, "lease_lost", "Another worker holds the job"),
     errors.CancelRequested: Kind(409, "cancel_requested", "The job is being cancelled"),
     errors.SettingsError: Kind(500, "settings", "The service is not set up rightly"),
@@ -127,7 +130,7 @@ def _problem(error: Exception, request_id: str) -> Response:
         headers["WWW-Authenticate"] = (
             f'Bearer realm="lethe", error="insufficient_scope", scope="{error.scope}"'
         )
-    if kind.status == 503:
+    if kind.status in (429, 503):
         headers["Retry-After"] = RETRY_SECONDS
     findings = error.details if isinstance(error, errors.Invalid) else []
     return problem(request_id, kind, detail, findings=findings, headers=headers)

@@ -58,15 +58,29 @@ class Metrics:
             registry=registry,
         )
 
+        self._of_call: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._of_model: dict[str, tuple[Counter, Histogram]] = {}
+
     def called(self, method: str, route: str, status: int, seconds: float) -> None:
         """A call was answered."""
-        self._calls.labels(method, route, str(status)).inc()
-        self._call_seconds.labels(method, route).observe(seconds)
+        found = self._of_call.get((method, route, status))
+        if found is None:  # a family's child is dear to find and cheap to use
+            found = (
+                self._calls.labels(method, route, str(status)),
+                self._call_seconds.labels(method, route),
+            )
+            self._of_call[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def predicted(self, model: str, inputs: int, seconds: float) -> None:
         """So many inputs were classified in one call."""
-        self._predictions.labels(model).inc(inputs)
-        self._prediction_seconds.labels(model).observe(seconds)
+        found = self._of_model.get(model)
+        if found is None:
+            found = self._predictions.labels(model), self._prediction_seconds.labels(model)
+            self._of_model[model] = found
+        found[0].inc(inputs)
+        found[1].observe(seconds)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""

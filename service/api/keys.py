@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from core import keys
-from service.deps import CanAdmin, Reader, Tx
+from service.deps import CanAdmin, KeyringDep, Reader, Tx
 from service.openapi import problems
 from service.paging import Id
 from service.schemas import KeyPage, KeyView, MadeKey, NewKey
@@ -27,6 +27,10 @@ def post(_: CanAdmin, tx: Tx, body: NewKey) -> MadeKey:
 
 
 @router.delete("/{key_id}")
-def delete(_: CanAdmin, tx: Tx, key_id: Id) -> KeyView:
-    """Revoke a key at once; doing so twice changes nothing."""
+def delete(_: CanAdmin, tx: Tx, keyring: KeyringDep, key_id: Id) -> KeyView:
+    """Revoke a key; doing so twice changes nothing.
+
+    This process takes it no longer, others within `LETHE_POLL_SECONDS`.
+    """
+    keyring.forget(key_id)
     return KeyView.of(keys.revoke(tx, key_id))

@@ -15,35 +15,41 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from core.errors import NotFound
+from core.settings import Settings
+from service.inference.batcher import Batcher
+from service.inference.forward import Floats
 from service.inference.loader import Loader, Served
 
-UNCERTAINTY_SAMPLES = 16
-"""Draws of z behind the predictive entropy in an answer."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answered:
     """Predictions for N images, of the version `served` alone.
 
-    probabilities: float32 [N, C], in the order of `served.classes`. labels: int64 [N], the
-    likeliest class. uncertainty: float32 [N], the predictive entropy in nats.
+    probabilities: float32 [N, C], in the order of `served.classes`, at z = mu. labels: int64
+    [N], the likeliest class. uncertainty, information: float32 [N], in nats; see `Outputs`.
     """
 
     served: Served
-    probabilities: NDArray[np.float32]
+    probabilities: Floats
     labels: NDArray[np.int64]
-    uncertainty: NDArray[np.float32]
+    uncertainty: Floats
+    information: Floats | None = None
 
 
 class Inference:
     """What a process predicts with; `app.state.inference` where models are served."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, settings: Settings) -> None:
         self.loader = loader
+        self.seconds = settings.predict_seconds
+        self._batcher = Batcher(settings.predict_queue)
+
+    def close(self) -> None:
+        """Let the pass that runs end. The loader is stopped by itself."""
+        self._batcher.close()
 
     @asynccontextmanager
     async def use(self, model: str | None, version: int | None = None) -> AsyncIterator[Served]:
@@ -57,14 +63,23 @@ class Inference:
                 raise NotFound(f"model {served.model!r} serves version {served.number}")
             yield served
 
-    async def infer(self, served: Served, images: NDArray[np.float32]) -> Answered:
-        """Classify images in 0..1, float32 [N, C, H, W] with N >= 1, by a version from `use`."""
-        found = await asyncio.to_thread(
-            served.vib.predict, torch.from_numpy(images), UNCERTAINTY_SAMPLES
+    async def infer(
+        self, served: Served, images: Floats, *, samples: int = 0, deadline: float | None = None
+    ) -> Answered:
+        """Classify images in 0..1, float32 [N, C, H, W] with N >= 1, by a version from `use`.
+
+        samples: draws of z behind the uncertainty, at most `MOST_SAMPLES`. deadline: by the
+        loop's clock, at most LETHE_PREDICT_SECONDS from now. Raises `TooBusy` when too many
+        images wait, `TimedOut` at the deadline. A caller that is cancelled leaves the queue.
+        """
+        latest = asyncio.get_running_loop().time() + self.seconds
+        outputs = await self._batcher.answer(
+            served.forward, images, samples, latest if deadline is None else min(deadline, latest)
         )
         return Answered(
             served,
-            found.probabilities_BC.cpu().numpy(),
-            found.label_B.cpu().numpy(),
-            found.uncertainty_B.cpu().numpy(),
+            outputs.probabilities,
+            outputs.probabilities.argmax(axis=1),
+            outputs.uncertainty,
+            outputs.information,
         )

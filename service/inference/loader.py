@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from core import registry, replicas, requests, tracing
@@ -24,26 +23,26 @@ from core.backend import Backend
 from core.errors import LetheError, NotFound, Unavailable
 from core.points import reached
 from core.records import Dataset, Model, Version
-from unlearning import VIB, Architecture, load_arrays
+from service.inference.forward import Forward, prepared
+from unlearning import Architecture, load_arrays
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class Served:
-    """One version in memory, and how many requests are using it."""
+    """One version in memory, and how many requests are using it.
+
+    shape: channels, rows and columns of one input. classes: their names, by index.
+    """
 
     model: str
     number: int
     digest: str
-    vib: VIB
+    forward: Forward
+    shape: tuple[int, int, int]
     classes: list[str]
     users: int = 0
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, rows and columns of one input."""
-        return self.vib.architecture.input_shape
 
 
 @dataclass
@@ -228,10 +227,15 @@ class Loader:
     def _load(self, model: Model, dataset: Dataset, version: Version) -> Served:
         checkpoint = self._backend.checkpoints.read(version.digest)
         architecture = Architecture.from_dict(json.loads(checkpoint.metadata["architecture"]))
-        vib = load_arrays(architecture, checkpoint.arrays).to(self._device).eval()
-        for batch in (1, 8):  # the first pass of a shape is the slow one
-            vib.predict(torch.zeros(batch, *architecture.input_shape), samples=1)
-        return Served(model.name, version.number, version.digest, vib, list(dataset.classes))
+        forward = prepared(load_arrays(architecture, checkpoint.arrays), self._device)
+        return Served(
+            model.name,
+            version.number,
+            version.digest,
+            forward,
+            architecture.input_shape,
+            list(dataset.classes),
+        )
 
     def _swap(self, model: Model, version: Version, slot: _Slot, fresh: Served) -> None:
         reached("swap:loaded")

@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
-from core import keys
-from core.errors import Invalid, Unauthorized
-from core.keys import Caller
+from core.errors import Invalid
 from service.deps import Needs
 from service.inference.open_inference_body import digits
 from service.inference.open_inference_calls import CALLS, OPEN, Call, Gone
 from service.inference.open_inference_facts import Tally
+from service.keyring import bearer
 
 _NEEDS = Needs("predict")
 
@@ -64,7 +62,8 @@ class OpenInference(BaseRoute):
         }
         app: FastAPI = scope["app"]
         if template not in OPEN:
-            await _caller(app, headers.get("authorization", ""))
+            key = bearer(headers.get("authorization", "").encode("latin-1"))
+            _NEEDS.check(await app.state.keyring.caller(key))
         handlers = CALLS.get(template)
         if handlers is None:
             raise HTTPException(404, f"the Open Inference Protocol has no call {scope['path']!r}")
@@ -98,18 +97,3 @@ def _parsed(path: str) -> tuple[str, str, str | None]:
     elif parts[1:2] == ["region"] and len(parts) > 2:
         parts[2] = "{region}"
     return "/".join(["/v2", *parts]), model, version
-
-
-async def _caller(app: FastAPI, authorization: str) -> Caller:
-    """Who calls, if the key may predict."""
-    scheme, _, text = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not text:
-        raise Unauthorized("send an API key: `Authorization: Bearer KEY`")
-
-    def recognised() -> Caller:
-        with app.state.backend.db.reading() as session:
-            return keys.recognise(session, text)
-
-    caller = await run_in_threadpool(recognised)
-    app.state.key_use.note(caller.key_id)
-    return _NEEDS(caller)

@@ -15,7 +15,7 @@ from starlette.types import Receive
 
 from core.errors import Invalid, Unavailable
 from service.inference.engine import Answered, Inference
-from service.inference.inputs import PredictionInput, to_array
+from service.inference.inputs import from_files
 from service.inference.loader import Served
 from service.inference.open_inference_answer import write_answer
 from service.inference.open_inference_body import accepted_coding, packed, read_object, unpacked
@@ -175,8 +175,7 @@ async def _predicted(inference: Inference, request: InferenceRequest, served: Se
     try:
         async with asyncio.timeout(request.seconds) as limit:
             if images is None:
-                files = PredictionInput(None, None, list(request.encoded))
-                images = await asyncio.to_thread(to_array, files, served.shape)
+                images = await asyncio.to_thread(from_files, request.encoded, served.shape)
             return await inference.infer(served, images)
     except TimeoutError:
         if not limit.expired():

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.inference.inputs import MOST_IMAGES
 from service.inference.loader import Served
 from service.inference.open_inference_request import INPUT
 from service.inference.open_inference_tensors import DATATYPES
+from service.schemas.predictions import MOST_IMAGES
 
 PLATFORM = "pytorch_vib"
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.inputs import MOST_IMAGES
 from service.inference.open_inference_body import invalid, kind, read_object, shown, split
 from service.inference.open_inference_tensors import (
     DATATYPES,
@@ -24,6 +23,7 @@ from service.inference.open_inference_tensors import (
     json_pixels,
     scaled,
 )
+from service.schemas.predictions import MOST_IMAGES
 
 INPUT = "image"
 """The one input tensor of every model, [N, C, H, W]."""

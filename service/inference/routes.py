@@ -1,76 +1,56 @@
-"""POST /predict: images in, labels and uncertainty out, all from one version."""
+"""POST /predict as a route: described here, answered by `service.inference.predict`."""
 
 from __future__ import annotations
 
-import time
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
+from fastapi import Header, Query
+from fastapi.routing import APIRoute
 
-from core.errors import Invalid
 from service.deps import CanPredict
-from service.inference.engine import Answered, Inference
-from service.inference.inputs import PredictionInput, read_json, to_array
-from service.metrics import Metrics
+from service.inference.predict import predict
 from service.openapi import problems
 from service.schemas import PREDICT_BODY, Predictions
-
-router = APIRouter(tags=["inference"])
-
-
-def inference_of(request: Request) -> Inference:
-    """What the process predicts with."""
-    inference: Inference = request.app.state.inference
-    return inference
+from service.schemas.predictions import MOST_SAMPLES
 
 
-@router.post(
-    "/predict",
-    responses={200: {"model": Predictions}, **problems(404, 429, 504)},
-    openapi_extra=PREDICT_BODY,
-)
-async def predict(
-    request: Request, _: CanPredict, inference: Annotated[Inference, Depends(inference_of)]
-) -> Response:
-    """Classify images given as nested lists C x H x W in 0..1, as base64, or as an image body.
+def _described(
+    _: CanPredict,
+    model: Annotated[str | None, Query(description="Needed where more than one is served.")] = None,
+    version: Annotated[
+        int | None,
+        Query(ge=1, description="A retained version that remembers nothing to be forgotten."),
+    ] = None,
+    samples: Annotated[
+        int, Query(ge=0, le=MOST_SAMPLES, description="Draws of z behind the uncertainty.")
+    ] = 0,
+    dtype: Annotated[Literal["float32", "uint8"], Query(description="Of raw numbers.")] = "float32",
+    x_request_timeout: Annotated[
+        float | None, Header(gt=0, description="Seconds until 504, at most LETHE_PREDICT_SECONDS.")
+    ] = None,
+) -> None:
+    """Classify images: JSON (lists in 0..1 or base64), raw numbers, an image, or a form of files.
 
-    The answer's `version` is the one that computed it; `probabilities` are in the order of
-    the model's classes, `uncertainty` is the predictive entropy in nats.
+    Raw numbers (`application/octet-stream`) are images one after another, C x H x W, as
+    little-endian float32 in 0..1, or as uint8 with `dtype=uint8`. All of an answer is computed
+    by the `version` that it names, also in `X-Model-Version`; `probabilities`, at the mean of z,
+    are in the order of the model's classes. `uncertainty` is their entropy in nats; with
+    `samples`, the entropy of the mean prediction over so many draws of z, and
+    `mutual_information` its part that comes from not knowing z.
     """
-    body = await request.body()
-    kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if not body:
-        raise Invalid('the body is empty; send {"inputs": [...]} as JSON or an image')
-    if kind.startswith("image/"):
-        source = PredictionInput(request.query_params.get("model"), None, [body])
-    else:
-        source = read_json(body)
-    started = time.perf_counter()
-    async with inference.use(source.model) as served:
-        images = await run_in_threadpool(to_array, source, served.shape)
-        answered = await inference.infer(served, images)
-    metrics: Metrics = request.app.state.metrics
-    metrics.predicted(served.model, len(images), time.perf_counter() - started)
-    return JSONResponse(_answer(answered), headers={"X-Model-Version": str(served.number)})
 
 
-def _answer(answered: Answered) -> dict[str, Any]:
-    served = answered.served
-    rows = answered.probabilities.tolist()
-    labels = answered.labels.tolist()
-    return {
-        "model": served.model,
-        "version": served.number,
-        "digest": served.digest,
-        "predictions": [
-            {
-                "label": served.classes[label],
-                "probability": row[label],
-                "probabilities": row,
-                "uncertainty": doubt,
-            }
-            for row, label, doubt in zip(rows, labels, answered.uncertainty.tolist(), strict=True)
-        ],
-    }
+def route() -> APIRoute:
+    """The route; what FastAPI would do with a call is left out."""
+    found = APIRoute(
+        "/predict",
+        _described,
+        methods=["POST"],
+        tags=["inference"],
+        name="predict",
+        response_model=Predictions,
+        responses=problems(404, 409, 410, 429, 504),
+        openapi_extra=PREDICT_BODY,
+    )
+    found.app = predict
+    return found

@@ -1,0 +1,138 @@
+"""API keys that were recognised a moment ago: a call need not ask the database each time.
+
+A key is looked up again before `fresh` seconds have passed, so that a revocation, an expiry or a
+lost scope is in force by then. While the database does not answer, a key that it knew stays good
+for `stale` seconds: for as long as this process may serve at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from core import keys
+from core.db import Database
+from core.errors import Unauthorized
+from core.keys import Caller
+from service.keyuse import KeyUse
+
+MOST_KEYS = 4096
+"""Keys remembered; the ones that came first are forgotten first."""
+
+
+@dataclass(slots=True)
+class _Known:
+    caller: Caller
+    at: float
+
+
+class Keyring:
+    """Belongs to one event loop; keeps digests of keys' texts, never a text."""
+
+    def __init__(
+        self,
+        db: Database,
+        use: KeyUse,
+        *,
+        fresh: float,
+        stale: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._db, self._use = db, use
+        self._fresh, self._stale = fresh, max(fresh, stale)
+        self._clock = clock
+        self._known: dict[bytes, _Known] = {}
+        self._asked: dict[bytes, asyncio.Task[Caller]] = {}
+
+    def known(self, text: str) -> Caller | None:
+        """The caller, if the key was looked up so lately that nobody need ask again.
+
+        From half of that time on it is looked up beside the call, so that few calls ever wait.
+        """
+        digest = _digest(text)
+        found = self._known.get(digest)
+        if found is None:
+            return None
+        age = self._clock() - found.at
+        if age >= self._fresh:
+            return None
+        if age >= self._fresh / 2 and digest not in self._asked:
+            self._ask(digest, text)
+        self._use.note(found.caller.key_id)
+        return found.caller
+
+    async def caller(self, text: str) -> Caller:
+        """The caller that this key text stands for; raises `Unauthorized`.
+
+        While the database does not answer, its error, unless the key is known and not `stale`.
+        """
+        found = self.known(text)
+        if found is not None:
+            return found
+        digest = _digest(text)
+        asked = self._asked.get(digest) or self._ask(digest, text)
+        # One that is cut off must not cut off the others who wait for the same key.
+        caller = await asyncio.shield(asked)
+        self._use.note(caller.key_id)
+        return caller
+
+    def _ask(self, digest: bytes, text: str) -> asyncio.Task[Caller]:
+        asked = asyncio.create_task(self._looked_up(digest, text))
+        self._asked[digest] = asked
+        asked.add_done_callback(lambda done: self._answered(digest, done))
+        return asked
+
+    def _answered(self, digest: bytes, done: asyncio.Task[Caller]) -> None:
+        del self._asked[digest]
+        if not done.cancelled():
+            done.exception()  # whoever waits hears it; a look-up beside a call has nobody
+
+    async def _looked_up(self, digest: bytes, text: str) -> Caller:
+        began = self._clock()
+        try:
+            caller = await asyncio.to_thread(self._recognised, text)
+        except Unauthorized:
+            self._known.pop(digest, None)
+            raise
+        except SQLAlchemyError:
+            found = self._known.get(digest)
+            if found is None or self._clock() - found.at >= self._stale:
+                raise
+            return found.caller
+        self._known.pop(digest, None)
+        self._known[digest] = _Known(caller, began)
+        while len(self._known) > MOST_KEYS:
+            del self._known[next(iter(self._known))]
+        return caller
+
+    def _recognised(self, text: str) -> Caller:
+        with self._db.reading() as session:
+            return keys.recognise(session, text)
+
+    def forget(self, key_id: str) -> None:
+        """This key was revoked here: ask before it is taken again. Any thread may call this."""
+        for digest, found in list(self._known.items()):
+            if found.caller.key_id == key_id:
+                self._known.pop(digest, None)
+
+
+def bearer(authorization: bytes) -> str:
+    """The key's text in an Authorization header (b"" where there is none); or `Unauthorized`."""
+    scheme, _, text = authorization.partition(b" ")
+    if scheme.lower() != b"bearer" or not text.strip():
+        raise no_key()
+    return text.strip().decode("latin-1")
+
+
+def no_key() -> Unauthorized:
+    """What a call without a key is told."""
+    return Unauthorized("send an API key: `Authorization: Bearer KEY`")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
