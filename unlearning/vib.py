@@ -259,7 +259,10 @@ def _empty(architecture: Architecture) -> VIB:
     """A model whose weights are still to be filled in: no random number is drawn."""
     with torch.device("meta"):
         model = VIB(architecture)
-    model = model.to_empty(device="cpu")
+    # As `to_empty` does, whose detour over the meta device loads SymPy first.
+    model._apply(  # type: ignore[no-untyped-call]
+        lambda weights: torch.empty(weights.shape, dtype=weights.dtype)
+    )
     model._set_normalisation()
     return model
 
