@@ -39,6 +39,8 @@ from tests.factories import make_dataset, make_model, submit
 from tests.integration.core.helpers import expire, job_of, set_job
 
 SECRET = "sixteen characters"
+LEASE = 3600.0
+"""Seconds: a lease ends where a walk lets it end, not where the machine is slow."""
 AFTER = {**dict(pairwise(JOB_HELD)), "destroying": "succeeded"}
 
 
@@ -76,7 +78,7 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         self.home = Path(tempfile.mkdtemp(prefix="lethe-walk-")) / "home"
         shutil.copytree(self.template, self.home)
-        config = Settings(home=self.home, secret=SECRET, max_takeovers=2)
+        config = Settings(home=self.home, secret=SECRET, max_takeovers=2, lease_seconds=LEASE)
         self.backend = open_backend(config, send=lambda _: None)
         self.db: Database = self.backend.db
         self.claims = 0
@@ -162,7 +164,7 @@ class Walk(RuleBasedStateMachine):
     def live(self, held: Held, what: str) -> None:
         with self._as(held):
             if what == "beat":
-                holding.heartbeat(self.db, held, 30.0)
+                holding.heartbeat(self.db, held, LEASE)
             else:
                 holding.report(self.db, held, {"phase": "unlearning"})
 
@@ -286,11 +288,26 @@ class Walk(RuleBasedStateMachine):
                 assert state in (*REQUEST_OPEN, "completed"), state
 
 
-TestWalk = Walk.TestCase
-TestWalk.settings = settings(
-    max_examples=25,
-    stateful_step_count=30,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a walk is short: no need to shrink it
-    suppress_health_check=list(HealthCheck),
-)
+def walks(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        stateful_step_count=30,
+        deadline=None,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # too short to need shrinking
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.mark.timeout(300)
+class TestWalk(Walk.TestCase):  # type: ignore[misc, name-defined]  # made by Hypothesis
+    """Few walks."""
+
+    settings = walks(10)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+class TestManyWalks(Walk.TestCase):  # type: ignore[misc, name-defined]
+    """Many."""
+
+    settings = walks(60)
