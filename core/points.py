@@ -13,8 +13,8 @@ from collections.abc import Callable
 POINTS: dict[str, str] = {
     # The service
     "intake:before-commit": "a request is written, not committed",
-    "wake:before": "what a worker must do is committed; no worker was told, nothing was answered",
-    "intake:before-answer": "a worker was told; nothing was answered",
+    "wake:before": "what a worker must do is committed; no worker was told, it may be answered",
+    "intake:before-answer": "a worker may have been told; nothing was answered",
     "swap:loaded": "a replica has the new version in memory, aside",
     "swap:announced": "it has said that it serves it, and does not yet",
     "swap:done": "it serves it, and the one before drains",
