@@ -63,24 +63,24 @@ def from_bytes(data: bytes, dtype: str, shape: Shape) -> Floats:
     return images.astype(np.float32, copy=False)
 
 
-def from_files(files: Sequence[bytes], shape: Shape) -> Floats:
+def from_files(files: Sequence[bytes], shape: Shape, where: str = "images") -> Floats:
     """Images in 0..1, float32 [N, C, H, W], from PNG or JPEG files, brought to `shape`.
 
     Their heads are read first: too many pixels are refused before one is decoded.
-    Raises `Invalid` naming the first file that is no image.
+    Raises `Invalid` naming the first file that is no image, as one of `where`.
     """
     pixels = 0
     for at, data in enumerate(files):
-        with _opened(data, at) as image:
+        with _opened(data, f"{where}[{at}]") as image:
             pixels += image.width * image.height
             if pixels > MOST_PIXELS:
                 together = " together with those before it" if at else ""
                 raise invalid(
-                    f"images[{at}]",
+                    f"{where}[{at}]",
                     f"is {image.width} x {image.height}: too large{together}; "
                     f"{MOST_PIXELS // 1_000_000} million pixels are taken at once",
                 )
-    return np.stack([_decoded(data, at, shape) for at, data in enumerate(files)])
+    return np.stack([_decoded(data, f"{where}[{at}]", shape) for at, data in enumerate(files)])
 
 
 def check_count(count: int, where: str) -> None:
@@ -172,8 +172,7 @@ def _first_wrong(item: Any, form: tuple[int, ...], where: str) -> tuple[str, str
     return next((wrong for wrong in inner if wrong is not None), None)
 
 
-def _opened(data: bytes, at: int) -> Image.Image:
-    where = f"images[{at}]"
+def _opened(data: bytes, where: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
     except UnidentifiedImageError:
@@ -184,13 +183,13 @@ def _opened(data: bytes, at: int) -> Image.Image:
         raise invalid(where, f"cannot be decoded: {error}") from None
 
 
-def _decoded(data: bytes, at: int, shape: Shape) -> Floats:
+def _decoded(data: bytes, where: str, shape: Shape) -> Floats:
     channels, height, width = shape
     try:
-        with _opened(data, at) as image:
+        with _opened(data, where) as image:
             fitted = image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise invalid(f"images[{at}]", f"cannot be decoded: {error}") from None
+        raise invalid(where, f"cannot be decoded: {error}") from None
     if fitted.size != (width, height):
         fitted = fitted.resize((width, height), Image.Resampling.BILINEAR)
     array = np.asarray(fitted, dtype=np.float32) / np.float32(255)

@@ -20,6 +20,7 @@ from service.inference.batcher import quick
 from service.inference.bodies import Question, read, seconds_allowed
 from service.inference.engine import Answered, Inference
 from service.inference.inputs import Floats, Shape, from_bytes, from_files, from_lists
+from service.inference.loader import Served
 from service.keyring import Keyring, bearer
 from service.metrics import Metrics
 
@@ -37,7 +38,7 @@ async def predict(scope: Scope, receive: Receive, send: Send) -> None:
     deadline = asyncio.get_running_loop().time() + min(
         seconds_allowed(headers.get(b"x-request-timeout")), inference.seconds
     )
-    body = await _body(receive)
+    body = await whole_body(receive)
     began = time.perf_counter()
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     question = await read(body, content_type, scope["query_string"])
@@ -47,10 +48,7 @@ async def predict(scope: Scope, receive: Receive, send: Send) -> None:
         else:
             images = _images(question, served.shape)
         answering = inference.infer(served, images, samples=question.samples, deadline=deadline)
-        if quick(served.forward, len(images)):
-            answered = await answering
-        else:
-            answered = await _unless_gone(answering, receive)
+        answered = await unless_gone(answering, receive, served, len(images))
     metrics: Metrics = state.metrics
     metrics.predicted(served.model, len(images), time.perf_counter() - began)
     content = _content(answered)
@@ -68,8 +66,11 @@ async def predict(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": content})
 
 
-async def _body(receive: Receive) -> bytes:
-    """All of it; `RequestShell` sees to it that it is not too long."""
+async def whole_body(receive: Receive) -> bytes:
+    """All of it; `RequestShell` sees to it that it is not too long.
+
+    Raises `ClientDisconnect` when the client leaves before it has sent it.
+    """
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")
@@ -90,8 +91,15 @@ def _images(question: Question, shape: Shape) -> Floats:
     return from_lists(question.lists, shape)
 
 
-async def _unless_gone(answering: Coroutine[Any, Any, Answered], receive: Receive) -> Answered:
-    """The answer; or, when the client hangs up first, its place in the queue given back."""
+async def unless_gone(
+    answering: Coroutine[Any, Any, Answered], receive: Receive, served: Served, images: int
+) -> Answered:
+    """The answer; or `ClientDisconnect`, the place in the queue given back, if the client left.
+
+    `receive` must have given all of the body. What is quick is not worth the watching.
+    """
+    if quick(served.forward, images):
+        return await answering
     answer = asyncio.ensure_future(answering)
     gone = asyncio.ensure_future(receive())  # the body is read: only a disconnect can follow
     try:
