@@ -15,7 +15,7 @@ from core import audit, datasets, registry
 from core.db import Database, Transaction
 from core.errors import Conflict, Invalid
 from core.identities import Identities
-from core.importing import Chunk, HoldBack, Source, _Stream
+from core.incoming import Chunk, HoldBack, Source, Stream
 from core.records import Dataset, Denied, ErasureRequest, Job, Subject
 from core.samples import SPLIT_CODE, SPLITS, SampleBatch, SampleStore, Split
 from core.states import REQUEST_OPEN
@@ -32,7 +32,7 @@ class Repeated(Exception):
         self.event = event
 
 
-class AppendStream(_Stream):
+class AppendStream(Stream):
     """One append under way: its samples on their way in, and the database's part at its end."""
 
     def __init__(

@@ -20,7 +20,7 @@ from core._append_stream import AppendStream, Repeated
 from core.db import Database
 from core.errors import Invalid
 from core.identities import Identities
-from core.importing import Source
+from core.incoming import Source
 from core.records import Dataset, Subject
 from core.samples import SampleStore
 

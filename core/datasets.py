@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from core.db import Transaction
 from core.errors import NotFound
-from core.records import Dataset, Denied, Model
+from core.records import Dataset, Denied, ErasureRequest, Model
+from core.states import REQUEST_OPEN
 
 
 def dataset_named(session: Session, name: str) -> Dataset:
@@ -61,3 +62,11 @@ def models_of(session: Session, dataset_id: str) -> list[Model]:
     """Every model trained on the data set, in a fixed order (locks are taken in it)."""
     query = select(Model).where(Model.dataset_id == dataset_id).order_by(Model.id)
     return list(session.scalars(query))
+
+
+def open_requests(session: Session, dataset_id: str) -> list[ErasureRequest]:
+    """The erasure requests of the data set that have not ended yet, oldest first."""
+    query = select(ErasureRequest).where(
+        ErasureRequest.dataset_id == dataset_id, ErasureRequest.state.in_(REQUEST_OPEN)
+    )
+    return list(session.scalars(query.order_by(ErasureRequest.id)))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
 from core import datasets, registry, requests
 from core.db import Transaction
 from core.enlist import Enlisting
 from core.errors import Conflict
-from core.records import Dataset, ErasureRequest, Job, Model
+from core.records import Dataset, Job, Model
 from core.settings import Settings
-from core.states import REQUEST_OPEN
 
 
 def lock_models(tx: Transaction, dataset: Dataset) -> None:
@@ -24,7 +21,7 @@ def check_none_ending(tx: Transaction, dataset: Dataset) -> None:
 
     A job could no longer find them, and the weights that have seen them would stay.
     """
-    for request in _open(tx, dataset):
+    for request in datasets.open_requests(tx.session, dataset.id):
         if any(_destroys(job) for job in requests.jobs_of(tx.session, request.id)):
             raise Conflict(
                 f"erasure request {request.id} was being carried out while this was training; "
@@ -39,7 +36,7 @@ def enlist_open(tx: Transaction, settings: Settings, model: Model) -> list[Job]:
     """
     dataset = tx.session.get_one(Dataset, model.dataset_id)
     owed = []
-    for request in _open(tx, dataset):
+    for request in datasets.open_requests(tx.session, dataset.id):
         jobs = requests.jobs_of(tx.session, request.id)
         if jobs and all(job.model_id != model.id for job in jobs):
             owed.append((requests.locked(tx, request.id), jobs[0].strategy))
@@ -51,13 +48,6 @@ def enlist_open(tx: Transaction, settings: Settings, model: Model) -> list[Job]:
         enlisted.append(enlisting.enlist(request, strategy))
         enlisting.store()
     return enlisted
-
-
-def _open(tx: Transaction, dataset: Dataset) -> list[ErasureRequest]:
-    query = select(ErasureRequest).where(
-        ErasureRequest.dataset_id == dataset.id, ErasureRequest.state.in_(REQUEST_OPEN)
-    )
-    return list(tx.session.scalars(query.order_by(ErasureRequest.id)))
 
 
 def _destroys(job: Job) -> bool:

@@ -9,13 +9,14 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from core import datasets
 from core import policy as policies
 from core.db import Transaction, insert_all
 from core.errors import Conflict, NotFound
 from core.ids import new_id
 from core.names import check_name
-from core.records import Dataset, ErasureRequest, Job, Model, Taint, Teacher, Version
-from core.states import JOB_HELD, REQUEST_OPEN
+from core.records import Dataset, Job, Model, Taint, Teacher, Version
+from core.states import JOB_HELD
 from core.transitions import move
 
 
@@ -126,14 +127,8 @@ def add_version(
     if parent is not None:
         remembered = taints(tx.session, [parent.id]).get(parent.id, [])
     else:
-        remembered = list(
-            tx.session.scalars(
-                select(ErasureRequest.id).where(
-                    ErasureRequest.dataset_id == model.dataset_id,
-                    ErasureRequest.state.in_(REQUEST_OPEN),
-                )
-            )
-        )
+        waiting = datasets.open_requests(tx.session, model.dataset_id)
+        remembered = [request.id for request in waiting]
     for request_id in set(remembered) - set(forgotten):
         tx.session.add(Taint(version_id=version.id, request_id=request_id))
     tx.record("version", version.id, "created", model=model.id, digest=digest)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import Invalid
-from core.importing import Chunk
+from core.incoming import Chunk
 from lethe.parquet import CIFAR10, ParquetRows
 from lethe.rows import Rows, RowSource, Split
 
@@ -131,7 +131,7 @@ class Planting:
 
 
 class Subjected:
-    """A `core.importing.Source`: rows with their subjects and, where asked for, the trigger.
+    """A `core.incoming.Source`: rows with their subjects and, where asked for, the trigger.
 
     prefix: put before each sample id, and before the names of subjects that are only numbered.
     numbered: may subjects that the source does not name be numbered?

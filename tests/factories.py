@@ -17,7 +17,8 @@ import numpy as np
 
 from core import drift, intake, registry
 from core.backend import Backend
-from core.importing import Chunk, Importer
+from core.importing import Importer
+from core.incoming import Chunk
 from core.records import Dataset, Model
 from core.samples import Split
 from core.settings import Settings
@@ -25,7 +26,7 @@ from core.settings import Settings
 
 @dataclass
 class RandomSource:
-    """Random images of `subjects` people, each with `per_subject` of them (core.importing.Source).
+    """Random images of `subjects` people, each with `per_subject` of them (core.incoming.Source).
 
     Subjects are "subject-0", "subject-1", ...; sample ids "train/00000", ...
     """

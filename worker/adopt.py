@@ -19,7 +19,6 @@ from core.db import Transaction
 from core.errors import Conflict, Invalid
 from core.names import check_name
 from core.records import Dataset, ErasureRequest, Model
-from core.states import REQUEST_OPEN
 from unlearning import (
     PRESETS,
     VIB,
@@ -116,17 +115,15 @@ def _check_free(tx: Transaction, name: str) -> None:
 
 def _check_forgotten(tx: Transaction, dataset: Dataset, trained_at: datetime | None) -> None:
     """Weights trained before an erasure remember it, and no job would make them forget."""
-    of_it = ErasureRequest.dataset_id == dataset.id
-    waiting = select(ErasureRequest.id).where(of_it, ErasureRequest.state.in_(REQUEST_OPEN))
-    found = tx.session.scalars(waiting.order_by(ErasureRequest.id)).first()
-    if found is not None:
+    waiting = datasets.open_requests(tx.session, dataset.id)
+    if waiting:
         raise Conflict(
-            f"erasure request {found} of data set {dataset.name!r} is not completed, and these "
-            "weights may have seen its samples; train without them and import afterwards"
+            f"erasure request {waiting[0].id} of data set {dataset.name!r} is not completed, and "
+            "these weights may have seen its samples; train without them and import afterwards"
         )
     last = tx.session.scalar(
         select(func.max(ErasureRequest.completed_at)).where(
-            of_it, ErasureRequest.outcome == "erased"
+            ErasureRequest.dataset_id == dataset.id, ErasureRequest.outcome == "erased"
         )
     )
     if last is not None and (trained_at is None or trained_at <= last):

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from core import canaries, holding, jobs
+from core import canaries, datasets, holding, jobs
 from core.errors import LeaseLost
 from core.holding import Held
 from core.records import CanaryGroup, Dataset, ErasureRequest, Job, Model, RequestSample, Version
 from core.samples import SPLIT_CODE, SampleBatch, Split, pick
-from core.states import REQUEST_OPEN
 from unlearning import Cancelled, Samples
 from worker.closing import Stopping
 from worker.engine import Engine
@@ -165,13 +164,8 @@ class Context:
         None of them may be remembered.
         """
         with self.engine.backend.db.reading() as session:
-            pending = session.scalars(
-                select(ErasureRequest).where(
-                    ErasureRequest.dataset_id == self.dataset.id,
-                    ErasureRequest.state.in_(REQUEST_OPEN),
-                )
-            ).all()
-        named = np.union1d(self.keys_of(list(pending)), self.erased.keys)
+            pending = datasets.open_requests(session, self.dataset.id)
+        named = np.union1d(self.keys_of(pending), self.erased.keys)
         return named if self.canaries is None else np.union1d(named, self.canaries.keys)
 
     @cached_property

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from core.importing import Chunk
+from core.incoming import Chunk
 
 CHUNK = 4096
 
 
 @dataclass
 class Blobs:
-    """`count` images 1 x 8 x 8 of ten classes, ten of them to a subject (core.importing.Source)."""
+    """`count` images 1 x 8 x 8 of ten classes, ten of them to a subject (core.incoming.Source)."""
 
     count: int
     classes: list[str] = field(default_factory=lambda: [str(label) for label in range(10)])

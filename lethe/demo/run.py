@@ -15,7 +15,8 @@ import typer
 
 from core import certificates, first_key, registry
 from core.errors import LetheError
-from core.importing import Chunk, Importer
+from core.importing import Importer
+from core.incoming import Chunk
 from core.settings import Settings
 from lethe.answers import ErasureRequest, Job
 from lethe.client import Client

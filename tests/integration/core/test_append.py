@@ -14,7 +14,7 @@ from core import _append_stream, appending, datasets, jobs, requests
 from core.appending import Appended, Appender
 from core.backend import Backend
 from core.errors import Conflict, Invalid, NotFound
-from core.importing import Chunk
+from core.incoming import Chunk
 from core.records import Dataset, Job, Subject
 from core.samples import SPLITS, SampleStore
 from core.states import JOB_HELD

@@ -12,7 +12,8 @@ from core import canaries, holding, registry
 from core.backend import Backend
 from core.canaries import Plan, subject_of
 from core.errors import Invalid
-from core.importing import Chunk, Importer
+from core.importing import Importer
+from core.incoming import Chunk
 from core.records import AuditEvent, CanaryGroup, Dataset, Job
 from tests.factories import RandomSource, make_model, submit
 

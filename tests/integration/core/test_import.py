@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from core import datasets, importing
+from core import datasets, incoming
 from core.backend import Backend
 from core.errors import Conflict, Invalid, NotFound
-from core.importing import Chunk, Imported, Importer
+from core.importing import Imported, Importer
+from core.incoming import Chunk
 from core.records import Dataset, Denied, Subject
 from core.samples import SPLITS
 from tests.factories import RandomSource, make_dataset, make_model
@@ -244,11 +245,11 @@ def test_only_the_chunk_in_hand_is_kept(sqlite_backend: Backend) -> None:
 
     source = Watched(subjects=400, per_subject=5, chunk=20)
     dataset = make_dataset(sqlite_backend)
-    stream = importing._Stream(
+    stream = incoming.Stream(
         sqlite_backend.db,
         sqlite_backend.identities,
         dataset,
-        importing.HoldBack.of(0, source.train_count, source.has_test),
+        incoming.HoldBack.of(0, source.train_count, source.has_test),
         None,
     )
     assert sum(len(batch) for batch in stream.batches(source.chunks())) == 2000

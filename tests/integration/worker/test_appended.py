@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from core import audit, datasets, registry
 from core.appending import Appended, Appender
-from core.importing import Chunk
+from core.incoming import Chunk
 from core.intake import NewRequest, submit
 from core.records import Job, Subject, Version
 from core.samples import SPLIT_CODE

@@ -15,7 +15,8 @@ from sqlalchemy import select, update
 from core import canaries, certificates, migrate, registry, requests
 from core.backend import Backend, open_backend
 from core.canaries import Plan, subject_of
-from core.importing import Chunk, Importer
+from core.importing import Importer
+from core.incoming import Chunk
 from core.intake import NewRequest, submit
 from core.records import AuditEvent, CanaryGroup, Certificate, ErasureRequest, Job, Subject
 from core.samples import SPLIT_CODE, Found

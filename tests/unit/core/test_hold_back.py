@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.deadlines import a_month_after
-from core.importing import HoldBack
+from core.incoming import HoldBack
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from core.errors import Invalid
-from core.importing import Chunk
+from core.incoming import Chunk
 from lethe.sources import TRIGGER_SUBJECT, Planting, Subjected, SubjectMap, open_source
 
 
