@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from core.errors import Invalid
 from service.deps import Needs
 from service.inference.open_inference_body import digits
-from service.inference.open_inference_calls import CALLS, OPEN, Call, Gone
+from service.inference.open_inference_calls import CALLS, OPEN, Call
 from service.inference.open_inference_facts import Tally
 from service.keyring import bearer
 
@@ -77,10 +77,7 @@ class OpenInference(BaseRoute):
         if version is not None and number is None:
             raise Invalid(f"path: expected a version's number, such as 1, got {version[:40]!r}")
         call = Call(app, headers, receive, model, number, self.tallies)
-        try:
-            answer = await handlers[method](call)
-        except Gone:
-            return
+        answer = await handlers[method](call)
         await answer(scope, receive, send)
 
 

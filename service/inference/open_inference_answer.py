@@ -10,7 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.inference.engine import Answered
-from service.inference.open_inference_request import InferenceRequest, Requested
+from service.inference.open_inference_request import INFORMATION, InferenceRequest, Requested
 
 _STORED = {"FP32": "<f4", "INT64": "<i8"}
 
@@ -57,7 +57,10 @@ def _tensor(
     if wanted.name == "class_index":
         return "INT64", [count], answered.labels
     if wanted.name == "uncertainty":
-        return "FP32", [count], answered.uncertainty
+        return "FP32", [count], answered.uncertainty.ravel()
+    if wanted.name == INFORMATION:
+        assert answered.information is not None, "it was asked for with draws of z"
+        return "FP32", [count], answered.information.ravel()
     return "FP32", answered.probabilities.shape, answered.probabilities.ravel()
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import orjson
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive
 
@@ -27,6 +26,7 @@ from service.inference.open_inference_facts import (
     server_metadata,
 )
 from service.inference.open_inference_request import InferenceRequest, read_request
+from service.inference.predict import unless_gone, whole_body
 
 AT_ONCE = 64 * 1024
 """Bodies of more bytes are read in a thread: others would wait meanwhile."""
@@ -54,15 +54,7 @@ class Call:
 
     async def body(self) -> bytes:
         """All of it, unpacked."""
-        chunks = []
-        more = True
-        while more:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            chunks.append(message.get("body", b""))
-            more = message.get("more_body", False)
-        body = b"".join(chunks)
+        body = await whole_body(self.receive)
         coding = self.headers.get("content-encoding", "")
         most: int = self.app.state.settings.max_body_bytes
         if coding and len(body) > AT_ONCE_PACKED:
@@ -71,10 +63,6 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
-
-
-class Gone(Exception):
-    """The client left before it had sent its request."""
 
 
 def _json(document: object) -> Response:
@@ -135,6 +123,7 @@ async def _statistics(call: Call) -> Response:
 
 
 async def _infer(call: Call) -> Response:
+    arrived = asyncio.get_running_loop().time()
     body = await call.body()
     async with call.inference.use(call.model, call.version) as served:
         tally = call.tallies.setdefault((served.model, served.number), Tally())
@@ -142,7 +131,7 @@ async def _infer(call: Call) -> Response:
         try:
             request = await _read(body, call.headers, served)
             read = time.perf_counter_ns()
-            answered = await _predicted(call.inference, request, served)
+            answered = await _predicted(call, request, served, arrived)
             predicted = time.perf_counter_ns()
             content, json_length = write_answer(request, answered)
         except Exception:
@@ -170,17 +159,18 @@ async def _read(body: bytes, headers: Mapping[str, str], served: Served) -> Infe
     return read_request(body, length, served.shape)
 
 
-async def _predicted(inference: Inference, request: InferenceRequest, served: Served) -> Answered:
+async def _predicted(
+    call: Call, request: InferenceRequest, served: Served, arrived: float
+) -> Answered:
     images = request.images
-    try:
-        async with asyncio.timeout(request.seconds) as limit:
-            if images is None:
-                images = await asyncio.to_thread(from_files, request.encoded, served.shape)
-            return await inference.infer(served, images)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise HTTPException(504, "not answered within the request's `timeout`") from None
+    if images is None:
+        images = await asyncio.to_thread(
+            from_files, request.encoded, served.shape, "inputs[0].data"
+        )
+    answering = call.inference.infer(
+        served, images, samples=request.samples, deadline=arrived + request.seconds
+    )
+    return await unless_gone(answering, call.receive, served, len(images))
 
 
 async def _logging(call: Call) -> Response:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.inference.loader import Served
-from service.inference.open_inference_request import INPUT
+from service.inference.open_inference_request import INFORMATION, INPUT
 from service.inference.open_inference_tensors import DATATYPES
-from service.schemas.predictions import MOST_IMAGES
+from service.schemas.predictions import MOST_IMAGES, MOST_SAMPLES
 
 PLATFORM = "pytorch_vib"
 
@@ -50,7 +50,11 @@ def model_metadata(served: Served) -> dict[str, Any]:
             {"name": name, "datatype": datatype, "shape": [-1, *shape]}
             for name, datatype, shape in _outputs(served)
         ],
-        "parameters": {"digest": served.digest, "classes": served.classes},
+        "parameters": {
+            "digest": served.digest,
+            "classes": served.classes,
+            "on_request": {INFORMATION: f"FP32 [N], with the parameter samples 1..{MOST_SAMPLES}"},
+        },
     }
 
 

@@ -7,6 +7,7 @@ shapes and sizes are compared first with the model's input and with what came.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +24,19 @@ from service.inference.open_inference_tensors import (
     json_pixels,
     scaled,
 )
-from service.schemas.predictions import MOST_IMAGES
+from service.schemas.predictions import MOST_IMAGES, MOST_SAMPLES
 
 INPUT = "image"
 """The one input tensor of every model, [N, C, H, W]."""
 
 OUTPUTS = ("probabilities", "class_index", "label", "uncertainty")
 """The output tensors of every model, in the order in which they are answered."""
+
+INFORMATION = "mutual_information"
+"""One output more, for who asks for draws of z, or for it by name."""
+
+DRAWS = 16
+"""Draws of z behind `mutual_information`, where the request does not say how many."""
 
 CLASSIFIED = "probabilities"
 """The output whose likeliest classes can be asked for (the classification extension)."""
@@ -49,11 +56,15 @@ class Requested:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """What was asked: `images` float32 in 0..1 [N, C, H, W], or `encoded` files still to read."""
+    """What was asked: `images` float32 in 0..1 [N, C, H, W], or `encoded` files still to read.
+
+    samples: draws of z behind the uncertainty. seconds: after so many nobody waits any more.
+    """
 
     id: str | None
     outputs: Sequence[Requested]
-    seconds: float | None
+    samples: int
+    seconds: float
     images: NDArray[np.float32] | None
     encoded: Sequence[bytes]
 
@@ -93,13 +104,13 @@ def read_request(
         images = scaled(json_pixels(tensor["data"], datatype, full, truths=truths), datatype)
     else:
         images = scaled(binary_pixels(binary, datatype, full), datatype)
-    return InferenceRequest(
-        request_id,
-        _outputs(document, _flag(parameters, "binary_data_output", "parameters")),
-        _seconds(parameters),
-        images,
-        encoded,
-    )
+    samples = _whole(parameters, "samples", "draws of z", MOST_SAMPLES)
+    outputs = _outputs(document, _flag(parameters, "binary_data_output", "parameters"), samples)
+    if not samples and any(each.name == INFORMATION for each in outputs):
+        samples = DRAWS
+    microseconds = _whole(parameters, "timeout", "microseconds", sys.maxsize)
+    seconds = microseconds / 1e6 if microseconds else math.inf
+    return InferenceRequest(request_id, outputs, samples, seconds, images, encoded)
 
 
 def _raw(binary: memoryview, shape: tuple[int, int, int]) -> InferenceRequest:
@@ -113,7 +124,8 @@ def _raw(binary: memoryview, shape: tuple[int, int, int]) -> InferenceRequest:
         )
     full = (len(binary) // each, *shape)
     pixels = scaled(binary_pixels(binary, "FP32", full), "FP32")
-    return InferenceRequest(None, [Requested(name, True) for name in OUTPUTS], None, pixels, [])
+    outputs = [Requested(name, True) for name in OUTPUTS]
+    return InferenceRequest(None, outputs, 0, math.inf, pixels, [])
 
 
 def _tensor(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -181,11 +193,12 @@ def _binary_size(
     return size
 
 
-def _outputs(document: Mapping[str, Any], binary: bool) -> list[Requested]:
+def _outputs(document: Mapping[str, Any], binary: bool, samples: int) -> list[Requested]:
     """Those asked for, in that order; all of them where none is named."""
     given = document.get("outputs")
+    known = (*OUTPUTS, INFORMATION)
     if given is None or given == []:
-        return [Requested(name, binary) for name in OUTPUTS]
+        return [Requested(name, binary) for name in (known if samples else OUTPUTS)]
     if not isinstance(given, list):
         invalid("outputs", f"expected a list, got {kind(given)}")
     found: dict[str, Requested] = {}
@@ -194,8 +207,8 @@ def _outputs(document: Mapping[str, Any], binary: bool) -> list[Requested]:
         if not isinstance(each, dict):
             invalid(where, f"expected an object, got {kind(each)}")
         name = each.get("name")
-        if not isinstance(name, str) or name not in OUTPUTS:
-            invalid(f"{where}.name", f"expected one of {', '.join(OUTPUTS)}, got {shown(name)}")
+        if not isinstance(name, str) or name not in known:
+            invalid(f"{where}.name", f"expected one of {', '.join(known)}, got {shown(name)}")
         if name in found:
             invalid(f"{where}.name", f"{name!r} is asked for twice")
         found[name] = _requested(name, _parameters(each, f"{where}."), binary, where)
@@ -217,12 +230,12 @@ def _requested(name: str, parameters: Mapping[str, Any], binary: bool, where: st
     return Requested(name, binary, classes)
 
 
-def _seconds(parameters: Mapping[str, Any]) -> float | None:
-    """The `timeout` parameter, which counts microseconds; 0 is none."""
-    given = parameters.get("timeout", 0)
-    if type(given) is not int or given < 0:
-        invalid("parameters.timeout", f"expected microseconds, got {shown(given)}")
-    return given / 1e6 if given else None
+def _whole(parameters: Mapping[str, Any], name: str, unit: str, most: int) -> int:
+    """A parameter that counts something, 0 where it is not given."""
+    given = parameters.get(name, 0)
+    if type(given) is not int or not 0 <= given <= most:
+        invalid(f"parameters.{name}", f"expected 0 to {most} {unit}, got {shown(given)}")
+    return given
 
 
 def _parameters(holder: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -77,17 +77,29 @@ def _flattened(data: list[Any], full: tuple[int, ...]) -> list[Any]:
     return level
 
 
+_ONE = np.float32(1.0).view(np.uint32)
+
+
 def scaled(pixels: NDArray[Any], datatype: str) -> NDArray[np.float32]:
     """Float32 in 0..1, in memory of their own; refuses what lies outside, NaN included."""
-    most = 1 if datatype == "FP32" else 255
+    images = pixels.astype(np.float32)
+    if datatype == "UINT8":
+        if pixels.dtype != np.uint8:
+            _check_range(pixels, 255, "")
+        return images / np.float32(255)
+    # As bits, what is 0 to 1 is at most 1.0; what is negative, above 1 or NaN is more.
+    if images.view(np.uint32).max() > _ONE:
+        _check_range(images, 1, "; send pixels of 0..255 as UINT8")
+    return images
+
+
+def _check_range(pixels: NDArray[Any], most: int, hint: str) -> None:
     with np.errstate(invalid="ignore"):  # a signalling NaN would be warned of
-        if pixels.dtype != np.uint8 and not (pixels.min() >= 0 and pixels.max() <= most):
-            at = np.unravel_index(int(np.argmin((pixels >= 0) & (pixels <= most))), pixels.shape)
-            hint = "; send pixels of 0..255 as UINT8" if most == 1 else ""
-            place = [int(i) for i in at]
-            invalid("inputs[0]", f"expected 0..{most}, got {pixels[at]:g} at {place}{hint}")
-        images = pixels.astype(np.float32)
-    return images if datatype == "FP32" else images / np.float32(255)
+        outside = ~((pixels >= 0) & (pixels <= most))
+    if outside.any():
+        at = np.unravel_index(int(np.argmax(outside)), pixels.shape)
+        place = [int(i) for i in at]
+        invalid("inputs[0]", f"expected 0..{most}, got {pixels[at]:g} at {place}{hint}")
 
 
 def json_files(data: Any, count: int) -> list[bytes]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from fastapi.testclient import TestClient
 
 from core import keys
 from core.backend import open_backend
+from core.errors import Gone, TimedOut, TooBusy
 from core.settings import Settings
 from service.app import create_app
 from service.inference.open_inference_calls import CALLS, OPEN
@@ -185,7 +188,8 @@ def test_what_is_refused_and_how(client: TestClient) -> None:
     bomb = gzip.compress(bytes(10_000_000))
     error_of(client.post(INFER, content=bomb, headers={"Content-Encoding": "gzip"}), 413)
     no_image = BLANK | {"datatype": "BYTES", "shape": [1], "data": ["aGVsbG8="]}
-    assert "neither PNG nor JPEG" in error_of(infer(client, inputs=[no_image]), 400)
+    said = error_of(infer(client, inputs=[no_image]), 400)
+    assert said == "inputs[0].data[0] is neither PNG nor JPEG"
     error_of(client.post("/v2/repository/index", content=b"["), 400)
     assert "ready: expected" in error_of(
         client.post("/v2/repository/index", json={"ready": 1}), 400
@@ -240,10 +244,44 @@ def test_a_process_that_stops_is_not_ready(settings: Settings, trained: Path) ->
         assert stopping.get("/v2/health/live").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("error", "status"), [(TooBusy("full"), 429), (TimedOut("late"), 504), (Gone("erased"), 410)]
+)
+def test_what_may_be_tried_again_says_so(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(client.app.state.inference, "infer", refuse)  # type: ignore[attr-defined]
+    answer = infer(client)
+    assert error_of(answer, status) == str(error)
+    assert ("Retry-After" in answer.headers) is (status == 429)
+
+
+def test_draws_and_time_reach_the_model(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inference = client.app.state.inference  # type: ignore[attr-defined]
+    plain, seen = inference.infer, []
+
+    async def infer_(served: Any, images: Any, *, samples: int, deadline: float) -> Any:
+        seen.append((samples, deadline - asyncio.get_running_loop().time()))
+        return await plain(served, images, samples=samples, deadline=deadline)
+
+    monkeypatch.setattr(inference, "infer", infer_)
+    assert infer(client, parameters={"samples": 5, "timeout": 20_000_000}).status_code == 200
+    assert infer(client).status_code == 200
+    (draws, seconds), (none, ever) = seen
+    assert (draws, none) == (5, 0)
+    assert 10 < seconds <= 20
+    assert ever == math.inf
+
+
 def test_a_fault_of_ours_says_nothing_but_the_request_id(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    async def broken(*_: object, **__: object) -> None:
         raise TimeoutError("a secret")
 
     inference = client.app.state.inference  # type: ignore[attr-defined]
@@ -290,3 +328,7 @@ def test_who_leaves_before_the_body_has_come_is_forgotten(client: TestClient) ->
     assert client.portal is not None
     client.portal.call(client.app, scope, receive, send)
     assert sent == []
+    counted = (
+        'lethe_http_requests_total{method="POST",route="/v2/models/{model}/infer",status="499"}'
+    )
+    assert f"{counted} 1.0" in client.get("/metrics").text

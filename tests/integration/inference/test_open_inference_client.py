@@ -132,14 +132,15 @@ def texts(array: NDArray[Any]) -> list[str]:
 
 
 def check(result: Any, expected: Any) -> None:
-    """The answer says what /predict says; uncertainty is drawn anew for each."""
+    """The answer says what /predict says."""
     rows = expected["predictions"]
     probabilities = [row["probabilities"] for row in rows]
     np.testing.assert_allclose(result.as_numpy("probabilities"), probabilities, atol=1e-6)
     labels = [row["label"] for row in rows]
     assert texts(result.as_numpy("label")) == labels
     assert result.as_numpy("class_index").tolist() == [int(label) for label in labels]
-    assert result.as_numpy("uncertainty").shape == (len(rows),)
+    uncertainty = [row["uncertainty"] for row in rows]
+    np.testing.assert_allclose(result.as_numpy("uncertainty"), uncertainty, atol=1e-5)
     response = result.get_response()
     assert (response["model_name"], response["model_version"]) == ("digits", "1")
     assert response["parameters"]["digest"] == expected["digest"]
@@ -259,9 +260,19 @@ def test_parameters_that_mean_nothing_here_are_left_alone(client: Client) -> Non
     assert result.as_numpy("label").shape == (3,)
 
 
-def test_a_request_that_may_not_take_long_is_given_up(client: Client) -> None:
-    said = client.refused("infer", "digits", [image(PIXELS, "FP32")], timeout=1)
-    assert said == "[504] not answered within the request's `timeout`"
+def test_draws_of_z_on_request(client: Client) -> None:
+    named = [sync.InferRequestedOutput("mutual_information")]
+    few = client.infer("digits", [image(PIXELS, "FP32")], outputs=named)
+    information = few.as_numpy("mutual_information")
+    assert information.shape == (3,)
+    assert (information >= 0).all()
+    every = client.infer("digits", [image(PIXELS, "FP32")], parameters={"samples": 64})
+    assert (every.as_numpy("mutual_information") <= every.as_numpy("uncertainty") + 1e-6).all()
+    plain = client.infer("digits", [image(PIXELS, "FP32")])
+    assert plain.as_numpy("mutual_information") is None
+    probabilities = plain.as_numpy("probabilities")
+    entropy = -(probabilities * np.log(probabilities)).sum(axis=1)
+    np.testing.assert_allclose(plain.as_numpy("uncertainty"), entropy, atol=1e-5)
 
 
 def test_what_the_client_writes_and_reads_by_itself(service: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,12 @@ from tritonclient.http import InferResult
 
 from service.inference.engine import Answered
 from service.inference.open_inference_answer import write_answer
-from service.inference.open_inference_request import OUTPUTS, InferenceRequest, Requested
+from service.inference.open_inference_request import (
+    INFORMATION,
+    OUTPUTS,
+    InferenceRequest,
+    Requested,
+)
 
 CLASSES = ["null", "eins", "zwei:2", "dreißig"]
 PROBABILITIES = np.array(
@@ -25,7 +31,7 @@ ANSWERED = Answered(
 
 
 def asked(*outputs: Requested, named: str | None = None) -> InferenceRequest:
-    return InferenceRequest(named, outputs, None, None, [])
+    return InferenceRequest(named, outputs, 0, math.inf, None, [])
 
 
 def read(body: bytes, json_length: int | None) -> InferResult:
@@ -91,3 +97,15 @@ def test_the_likeliest_classes_come_first_and_no_more_than_there_are(
         ["0.9999999:1:eins", "1e-07:0:null", "0:2:zwei:2", "0:3:dreißig"],
     ]
     assert rows == [row[:most] for row in full]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_columns_of_a_larger_array_are_written_too(binary: bool) -> None:
+    """A pass in PyTorch gives all its outputs in one array."""
+    whole = np.column_stack([PROBABILITIES, ANSWERED.uncertainty, ANSWERED.uncertainty / 2])
+    parts = Answered(SERVED, whole[:, :-2], ANSWERED.labels, whole[:, -2], whole[:, -1])
+    names = (*OUTPUTS, INFORMATION)
+    result = read(*write_answer(asked(*(Requested(name, binary) for name in names)), parts))
+    np.testing.assert_array_equal(result.as_numpy("probabilities"), PROBABILITIES)
+    np.testing.assert_array_equal(result.as_numpy("uncertainty"), ANSWERED.uncertainty)
+    np.testing.assert_array_equal(result.as_numpy(INFORMATION), ANSWERED.uncertainty / 2)

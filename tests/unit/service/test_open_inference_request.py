@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 
 from core.errors import Invalid
 from service.inference.open_inference_request import (
+    DRAWS,
+    INFORMATION,
     OUTPUTS,
     InferenceRequest,
     Requested,
@@ -120,8 +124,29 @@ def test_id_timeout_and_outputs_are_read() -> None:
     assert found.seconds == 0.0015
     assert found.outputs == [Requested("label", True), Requested("probabilities", False, 3)]
     plain = read(body(outputs=[], parameters={"timeout": 0}))
-    assert (plain.id, plain.seconds) == (None, None)
+    assert (plain.id, plain.samples, plain.seconds) == (None, 0, math.inf)
     assert plain.outputs == [Requested(name, False) for name in OUTPUTS]
+
+
+@pytest.mark.parametrize(
+    ("samples", "outputs", "draws", "answered"),
+    [
+        (None, None, 0, OUTPUTS),
+        (0, ["uncertainty"], 0, ("uncertainty",)),
+        (8, ["uncertainty"], 8, ("uncertainty",)),
+        (64, None, 64, (*OUTPUTS, INFORMATION)),
+        (None, [INFORMATION], DRAWS, (INFORMATION,)),
+        (3, [INFORMATION, "label"], 3, (INFORMATION, "label")),
+    ],
+)
+def test_draws_of_z_are_made_for_who_asks(
+    samples: int | None, outputs: list[str] | None, draws: int, answered: tuple[str, ...]
+) -> None:
+    parameters = {} if samples is None else {"samples": samples}
+    named = None if outputs is None else [{"name": name} for name in outputs]
+    found = read(body(parameters=parameters, outputs=named))
+    assert found.samples == draws
+    assert tuple(each.name for each in found.outputs) == answered
 
 
 def _with(**parameters: Any) -> dict[str, Any]:
@@ -240,13 +265,16 @@ WRONG_REQUESTS: list[tuple[dict[str, Any], str]] = [
     ({"id": 7}, "id: expected text, got a whole number"),
     ({"parameters": "x"}, "parameters: expected an object, got text"),
     ({"parameters": {"binary_data_output": 1}}, "parameters.binary_data_output: expected true or"),
-    ({"parameters": {"timeout": -1}}, "parameters.timeout: expected microseconds, got -1"),
-    ({"parameters": {"timeout": "5"}}, "parameters.timeout: expected microseconds, got '5'"),
+    ({"parameters": {"timeout": -1}}, f"timeout: expected 0 to {sys.maxsize} microseconds, got -1"),
+    ({"parameters": {"timeout": "5"}}, "microseconds, got '5'"),
+    ({"parameters": {"timeout": True}}, "microseconds, got true"),
+    ({"parameters": {"samples": 65}}, "parameters.samples: expected 0 to 64 draws of z, got 65"),
+    ({"parameters": {"samples": 1.0}}, "parameters.samples: expected 0 to 64 draws of z, got 1.0"),
     ({"outputs": {}}, "outputs: expected a list, got an object"),
     ({"outputs": ["label"]}, "outputs[0]: expected an object, got text"),
     ({"outputs": [{}]}, "outputs[0].name: expected one of probabilities, class_index, label, unce"),
-    ({"outputs": [{"name": "logits"}]}, "uncertainty, got 'logits'"),
-    ({"outputs": [{"name": ["label"]}]}, "uncertainty, got a list"),
+    ({"outputs": [{"name": "logits"}]}, "mutual_information, got 'logits'"),
+    ({"outputs": [{"name": ["label"]}]}, "mutual_information, got a list"),
     ({"outputs": [{"name": "label"}] * 2}, "outputs[1].name: 'label' is asked for twice"),
 ]
 WRONG_OUTPUTS: list[tuple[str, dict[str, Any], str]] = [
@@ -294,6 +322,12 @@ def test_sizes_that_do_not_agree_are_refused(size: int | None, sent: int, said: 
     with pytest.raises(Invalid) as caught:
         read({"inputs": [one]}, bytes(sent))
     assert said in str(caught.value)
+
+
+def test_the_sign_of_zero_does_not_matter() -> None:
+    one, data = binary_tensor(-0.0 * PIXELS, "FP32")
+    found = read({"inputs": [one]}, data)
+    np.testing.assert_array_equal(found.images, np.zeros_like(PIXELS))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("pixel", [np.nan, np.inf, -np.inf, -1e-6, 1.001, "signalling"])
