@@ -12,11 +12,17 @@ from sqlalchemy import update
 
 from core import audit, holding, jobs, requests
 from core.backend import Backend
+from core.db import Database
 from core.holding import Held
 from core.records import ErasureRequest, Job
 from tests.factories import submit
 
 T = TypeVar("T")
+
+
+def opened(url: str) -> Database:
+    """The database there, migrated or not."""
+    return Database(url, chain=audit.chain)
 
 
 def job_of(backend: Backend, job_id: str) -> Job:

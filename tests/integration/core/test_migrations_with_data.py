@@ -12,32 +12,16 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-from core import audit, migrate
+from core import migrate
 from core.db import Base, Database
 from core.errors import SettingsError
-from tests.servers import postgres_database
+from tests.integration.core.helpers import opened
 
 REVISIONS = [
     script.revision
     for script in reversed(list(ScriptDirectory.from_config(migrate._config()).walk_revisions()))
 ]
 HEAD, BEFORE = REVISIONS[-1], REVISIONS[:-1]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'lethe.db'}"
-        return
-    with postgres_database(request.getfixturevalue("postgres_url")) as found:
-        yield found.replace("postgresql://", "postgresql+psycopg://")
-
-
-@pytest.fixture
-def db(url: str) -> Iterator[Database]:
-    db = Database(url, chain=audit.chain)
-    yield db
-    db.close()
 
 
 def value_for(column: sa.Column[Any]) -> Any:
@@ -91,82 +75,89 @@ def revision(db: Database) -> str:
 
 
 @pytest.mark.parametrize("start", BEFORE)
-def test_an_upgrade_keeps_what_is_there(db: Database, start: str) -> None:
-    migrate.upgrade(db, start)
-    before = populate(db)
-    migrate.upgrade(db)
-    after = contents(db)
+def test_an_upgrade_keeps_what_is_there(empty_db: Database, start: str) -> None:
+    migrate.upgrade(empty_db, start)
+    before = populate(empty_db)
+    migrate.upgrade(empty_db)
+    after = contents(empty_db)
     for table, row in before.items():
         assert row.items() <= after[table].items()
-    with db.reading() as session:
+    with empty_db.reading() as session:
         for mapper in Base.registry.mappers:
             expected = mapper.local_table.name in before
             assert len(session.scalars(sa.select(mapper.class_)).all()) == expected
 
 
 @pytest.mark.parametrize("to", ["base", *BEFORE])
-def test_a_way_back_that_loses_data_is_refused(db: Database, to: str) -> None:
-    migrate.upgrade(db)
-    populate(db)
+def test_a_way_back_that_loses_data_is_refused(empty_db: Database, to: str) -> None:
+    migrate.upgrade(empty_db)
+    populate(empty_db)
     with (
-        revision_kept(db),
+        revision_kept(empty_db),
         pytest.raises(SettingsError, match=r"would lose .*; nothing was changed\. Restore"),
     ):
-        migrate.downgrade(db, to)
+        migrate.downgrade(empty_db, to)
 
 
-def test_a_way_back_that_loses_nothing_is_open(db: Database) -> None:
-    migrate.upgrade(db, REVISIONS[0])
-    before = populate(db)
-    migrate.upgrade(db)
-    migrate.downgrade(db, REVISIONS[0])
-    assert revision(db) == REVISIONS[0]
-    assert contents(db) == before
-    migrate.upgrade(db)
-    assert migrate.is_current(db.engine)
+def test_a_way_back_that_loses_nothing_is_open(empty_db: Database) -> None:
+    migrate.upgrade(empty_db, REVISIONS[0])
+    before = populate(empty_db)
+    migrate.upgrade(empty_db)
+    migrate.downgrade(empty_db, REVISIONS[0])
+    assert revision(empty_db) == REVISIONS[0]
+    assert contents(empty_db) == before
+    migrate.upgrade(empty_db)
+    assert migrate.is_current(empty_db.engine)
 
 
-def test_an_empty_database_can_be_taken_away(db: Database) -> None:
-    migrate.upgrade(db)
-    migrate.downgrade(db, "base")
-    with db.engine.connect() as connection:
+def test_an_empty_database_can_be_taken_away(empty_db: Database) -> None:
+    migrate.upgrade(empty_db)
+    migrate.downgrade(empty_db, "base")
+    with empty_db.engine.connect() as connection:
         assert tables(connection) == []
 
 
-def test_a_revision_that_is_not_there(db: Database) -> None:
-    migrate.upgrade(db)
-    with revision_kept(db), pytest.raises(SettingsError, match="cannot bring the database there"):
-        migrate.downgrade(db, "0815")
+def test_a_revision_that_is_not_there(empty_db: Database) -> None:
+    migrate.upgrade(empty_db)
+    with (
+        revision_kept(empty_db),
+        pytest.raises(SettingsError, match="cannot bring the database there"),
+    ):
+        migrate.downgrade(empty_db, "0815")
 
 
-def test_a_table_in_use_is_waited_for_so_long_and_no_longer(db: Database, url: str) -> None:
-    migrate.upgrade(db, BEFORE[-1])
-    populate(db)
-    other = Database(url, chain=audit.chain)
-    with revision_kept(db), other.engine.connect() as connection:
+def test_a_table_in_use_is_waited_for_so_long_and_no_longer(
+    empty_db: Database, empty_url: str
+) -> None:
+    migrate.upgrade(empty_db, BEFORE[-1])
+    populate(empty_db)
+    other = opened(empty_url)
+    with revision_kept(empty_db), other.engine.connect() as connection:
         transaction = connection.begin()  # on SQLite this takes the lock
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("LOCK TABLE jobs IN ACCESS SHARE MODE"))
         with pytest.raises(SettingsError, match=r"not changed: a lock .* within 0\.2 s") as caught:
-            migrate.upgrade(db, wait_seconds=0.2)
+            migrate.upgrade(empty_db, wait_seconds=0.2)
         assert "\n" not in str(caught.value)
         transaction.rollback()
-    migrate.upgrade(db)
-    assert migrate.is_current(db.engine)
+    migrate.upgrade(empty_db)
+    assert migrate.is_current(empty_db.engine)
     other.close()
 
 
-def test_another_migrator_is_waited_for_so_long_and_no_longer(db: Database, url: str) -> None:
-    migrate.upgrade(db, BEFORE[-1])
-    other = Database(url, chain=audit.chain)
+def test_another_migrator_is_waited_for_so_long_and_no_longer(
+    empty_db: Database, empty_url: str
+) -> None:
+    migrate.upgrade(empty_db, BEFORE[-1])
+    other = opened(empty_url)
     with migrate._alone(other, 1.0), pytest.raises(SettingsError, match="Another migration runs"):
-        migrate.upgrade(db, wait_seconds=0.2)
-    migrate.upgrade(db)
+        migrate.upgrade(empty_db, wait_seconds=0.2)
+    migrate.upgrade(empty_db)
     other.close()
 
 
 def test_another_fault_is_not_taken_for_a_lock(tmp_path: Path) -> None:
-    db = Database(f"sqlite:///{tmp_path / 'no' / 'lethe.db'}", chain=audit.chain)
+    db = opened(f"sqlite:///{tmp_path / 'no' / 'lethe.db'}")
     with pytest.raises(sa.exc.OperationalError, match="unable to open"):
         migrate.upgrade(db)
     db.close()
