@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
@@ -17,6 +19,7 @@ from core.errors import Invalid, LetheError
 from core.settings import Settings, read_settings
 from lethe.console import note
 from lethe.home import opened_with
+from lethe.listening import listen, turn_away
 from lethe.stopping import Terminated
 
 if TYPE_CHECKING:
@@ -25,7 +28,13 @@ if TYPE_CHECKING:
     from service.app import Role
 
 ROLES = ("all", "api", "inference")
-_ROLE = "LETHE_SERVE_ROLE"  # how a worker process of --workers learns its role
+# How a worker process of --workers learns its role, and how much longer than its parent it drains.
+_ROLE, _LONGER = "LETHE_SERVE_ROLE", "LETHE_SERVE_DRAINS_LONGER"
+
+SETTLE_SECONDS = 0.2
+"""How long those who have connected already have to be answered, once nobody else can."""
+WORKERS_SETTLE_SECONDS = 0.5
+"""The same where a process is told by its parent, which may be late."""
 
 
 def run(host: str, port: int, workers: int, role: str) -> None:
@@ -37,7 +46,7 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         raise Invalid(f"--role {role!r} is not {', '.join(ROLES)}")
     settings = read_settings()
     logs.configure(settings.log, messages=False)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     try:
         _prepare(settings)
         os.environ[_ROLE] = role
@@ -57,10 +66,11 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         place = f"[{shown}]:{chosen}" if ":" in shown else f"{shown}:{chosen}"
         note(f"Serving on http://{place}")
         if workers > 1:
+            os.environ[_LONGER] = str(WORKERS_SETTLE_SECONDS)
             with _counting_together():
-                Multiprocess(config, sockets=[listening]).run()
+                _Workers(config, [listening], settings.drain_seconds).run()
             return
-        server = uvicorn.Server(config)
+        server = _Server(config)
         server.run(sockets=[listening])
         if not server.started:
             raise LetheError("the service could not start; the lines above say why")
@@ -71,6 +81,37 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         note("The service has stopped")
     finally:
         listening.close()
+
+
+class _Server(uvicorn.Server):
+    """One process: it turns newcomers away before it stops to listen."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listening in sockets or []:
+            turn_away(listening)
+        for _ in range(10):  # turns of the loop, not only time: each takes up who waits
+            await asyncio.sleep(SETTLE_SECONDS / 10)
+        await super().shutdown(sockets)
+
+
+class _Workers(Multiprocess):
+    """Several: they share the socket, so that their parent must do so, and only at the end.
+
+    (One that is replaced, on SIGHUP, leaves the socket to the others.)
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], drain_seconds: float
+    ) -> None:
+        super().__init__(config, sockets)
+        self._drain_seconds = drain_seconds
+
+    def terminate_all(self) -> None:
+        super().terminate_all()
+        time.sleep(self._drain_seconds)
+        for listening in self.sockets:
+            turn_away(listening)
+            listening.close()  # theirs are the last
 
 
 @contextmanager
@@ -90,6 +131,7 @@ def application() -> FastAPI:
     from service.app import create_app
 
     settings = read_settings()
+    settings.drain_seconds += float(os.environ.get(_LONGER, "0"))
     logs.configure(settings.log, messages=False)
     return create_app(settings, cast("Role", os.environ.get(_ROLE, "all")))
 
@@ -102,24 +144,3 @@ def _prepare(settings: Settings) -> None:
             if key.made:
                 note(f"API key with all scopes: {key.text}")
             note(f"The API key is kept in {key.path}")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise LetheError(f"--host {host}: {error.strerror}") from None
-    family, kind, protocol, _, address = found[0]
-    listening = socket.socket(family, kind, protocol)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(address)
-        listening.listen(2048)
-    except OSError as error:
-        listening.close()
-        reason = error.strerror or str(error)
-        raise LetheError(
-            f"cannot listen on {host}:{port}: {reason}; choose another --port"
-        ) from None
-    listening.set_inheritable(True)
-    return listening
