@@ -68,7 +68,8 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         if workers > 1:
             os.environ[_LONGER] = str(WORKERS_SETTLE_SECONDS)
             with _counting_together():
-                _Workers(config, [listening], settings.drain_seconds).run()
+                drain = min(settings.drain_seconds, settings.grace_seconds)
+                _Workers(config, [listening], drain).run()
             return
         server = _Server(config)
         server.run(sockets=[listening])
@@ -131,7 +132,9 @@ def application() -> FastAPI:
     from service.app import create_app
 
     settings = read_settings()
-    settings.drain_seconds += float(os.environ.get(_LONGER, "0"))
+    longer = float(os.environ.get(_LONGER, "0"))
+    settings.drain_seconds += longer
+    settings.grace_seconds += longer
     logs.configure(settings.log, messages=False)
     return create_app(settings, cast("Role", os.environ.get(_ROLE, "all")))
 
