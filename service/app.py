@@ -14,8 +14,8 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import OperationalError
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Scope
 
 from core import startup, tracing
 from core.backend import open_backend
@@ -64,22 +64,26 @@ def create_app(settings: Settings, role: Role = "all") -> FastAPI:
 
         predict = routes.route()
         app.router.routes.insert(0, predict)
-        app.router.routes.append(OpenInference())
+        protocol = OpenInference()
+        app.router.routes.append(protocol)
     errors.install(app)
     openapi.install(app)
     app.add_middleware(RequestShell, max_body_bytes=settings.max_body_bytes)
     if role in ("all", "inference"):
-        _shorten(app, predict)
+        _shorten(app, predict, predict.app, routes.takes)
+        _shorten(app, protocol, protocol.handle, protocol.takes)
     return app
 
 
-def _shorten(app: FastAPI, route: Route) -> None:
+def _shorten(
+    app: FastAPI, route: BaseRoute, endpoint: ASGIApp, takes: Callable[[Scope], bool]
+) -> None:
     """Let calls of this route pass by the framework's middleware and its search for a route."""
     within = app.build_middleware_stack
 
     def stack() -> ASGIApp:
-        shell = RequestShell(route.app, app.state.settings.max_body_bytes)
-        return Shortcut(within(), shell, route)
+        shell = RequestShell(endpoint, app.state.settings.max_body_bytes)
+        return Shortcut(within(), shell, route, takes)
 
     app.build_middleware_stack = stack  # type: ignore[method-assign]  # made at the first call
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import logs
@@ -110,12 +110,14 @@ class RequestShell:
 class Shortcut:
     """Takes the calls of one busy route past everything else; the rest goes its usual way."""
 
-    def __init__(self, app: ASGIApp, short: ASGIApp, route: Route) -> None:
-        self._app, self._short, self._route = app, short, route
+    def __init__(
+        self, app: ASGIApp, short: ASGIApp, route: BaseRoute, takes: Callable[[Scope], bool]
+    ) -> None:
+        self._app, self._short, self._route, self._takes = app, short, route, takes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
-        if scope.get("path") == self._route.path and scope["method"] in (self._route.methods or ()):
+        if scope["type"] == "http" and self._takes(scope):
             scope["route"] = self._route
             await self._short(scope, receive, send)
         else:

@@ -43,10 +43,14 @@ class OpenInference(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether the path is one of the protocol's."""
-        ours = scope["type"] == "http" and (
-            scope["path"] == "/v2" or scope["path"].startswith("/v2/")
-        )
+        ours = scope["type"] == "http" and self.takes(scope)
         return (Match.FULL if ours else Match.NONE), {}
+
+    @staticmethod
+    def takes(scope: Scope) -> bool:
+        """Is this HTTP call one of the protocol's?"""
+        path: str = scope["path"]
+        return path.startswith("/v2/") or path == "/v2"
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """These calls have no names."""

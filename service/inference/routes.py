@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import Header, Query
 from fastapi.routing import APIRoute
+from starlette.types import Scope
 
 from service.deps import CanPredict
 from service.inference.predict import predict
@@ -54,3 +55,8 @@ def route() -> APIRoute:
     )
     found.app = predict
     return found
+
+
+def takes(scope: Scope) -> bool:
+    """Is this HTTP call one of the route's?"""
+    return bool(scope["path"] == "/predict" and scope["method"] == "POST")
