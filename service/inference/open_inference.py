@@ -21,7 +21,7 @@ from service.deps import Needs
 from service.inference.open_inference_body import digits
 from service.inference.open_inference_calls import CALLS, OPEN, Call
 from service.inference.open_inference_facts import Tally
-from service.keyring import bearer
+from service.keyring import Keyring, bearer
 
 _NEEDS = Needs("predict")
 
@@ -60,14 +60,12 @@ class OpenInference(BaseRoute):
         """Answer one call; raises what `service.errors` has a row for."""
         template, model, version = _parsed(scope["path"])
         scope["route"] = _Template(template if template in CALLS else self.path)
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in scope["headers"]
-        }
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         app: FastAPI = scope["app"]
         if template not in OPEN:
-            key = bearer(headers.get("authorization", "").encode("latin-1"))
-            _NEEDS.check(await app.state.keyring.caller(key))
+            keyring: Keyring = app.state.keyring
+            key = bearer(headers.get(b"authorization", b""))
+            _NEEDS.check(keyring.known(key) or await keyring.caller(key))
         handlers = CALLS.get(template)
         if handlers is None:
             raise HTTPException(404, f"the Open Inference Protocol has no call {scope['path']!r}")

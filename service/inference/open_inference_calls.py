@@ -35,12 +35,12 @@ AT_ONCE_PACKED = 4 * 1024
 """Likewise for packed ones, which may become a thousand times as long."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One call, once it is known which: what its handler needs."""
 
     app: FastAPI
-    headers: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
     receive: Receive
     model: str
     version: int | None
@@ -52,12 +52,19 @@ class Call:
         inference: Inference = self.app.state.inference
         return inference
 
+    def header(self, name: bytes) -> str | None:
+        """A header's value, None where it was not sent."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
     async def body(self) -> bytes:
         """All of it, unpacked."""
         body = await whole_body(self.receive)
-        coding = self.headers.get("content-encoding", "")
+        coding = self.header(b"content-encoding")
+        if coding is None:
+            return body
         most: int = self.app.state.settings.max_body_bytes
-        if coding and len(body) > AT_ONCE_PACKED:
+        if len(body) > AT_ONCE_PACKED:
             return await asyncio.to_thread(unpacked, body, coding, most)
         return unpacked(body, coding, most)
 
@@ -129,7 +136,7 @@ async def _infer(call: Call) -> Response:
         tally = call.tallies.setdefault((served.model, served.number), Tally())
         begun = time.perf_counter_ns()
         try:
-            request = await _read(body, call.headers, served)
+            request = await _read(body, call.header(b"inference-header-content-length"), served)
             read = time.perf_counter_ns()
             answered = await _predicted(call, request, served, arrived)
             predicted = time.perf_counter_ns()
@@ -144,16 +151,16 @@ async def _infer(call: Call) -> Response:
     headers = {"X-Model-Version": str(served.number)}
     if json_length is not None:
         headers["Inference-Header-Content-Length"] = str(json_length)
-    coding = accepted_coding(call.headers.get("accept-encoding", ""), len(content))
-    if coding is not None:
+    accepted = call.header(b"accept-encoding")
+    coding = accepted and accepted_coding(accepted, len(content))
+    if coding:
         headers["Content-Encoding"] = coding
         content = packed(content, coding)
     kind = "application/json" if json_length is None else "application/octet-stream"
     return Response(content, headers=headers, media_type=kind)
 
 
-async def _read(body: bytes, headers: Mapping[str, str], served: Served) -> InferenceRequest:
-    length = headers.get("inference-header-content-length")
+async def _read(body: bytes, length: str | None, served: Served) -> InferenceRequest:
     if len(body) > AT_ONCE:
         return await asyncio.to_thread(read_request, body, length, served.shape)
     return read_request(body, length, served.shape)

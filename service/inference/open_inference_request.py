@@ -45,7 +45,7 @@ _ROOM = 4096
 """JSON values beside the pixels that a request may hold: names, shapes, parameters."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Requested:
     """An output asked for: in which form, and how many `classes` of it instead of the tensor."""
 
@@ -54,7 +54,7 @@ class Requested:
     classes: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class InferenceRequest:
     """What was asked: `images` float32 in 0..1 [N, C, H, W], or `encoded` files still to read.
 
@@ -67,6 +67,10 @@ class InferenceRequest:
     seconds: float
     images: NDArray[np.float32] | None
     encoded: Sequence[bytes]
+
+
+_NAMES = (*OUTPUTS, INFORMATION)
+_EVERY = {binary: tuple(Requested(name, binary) for name in _NAMES) for binary in (False, True)}
 
 
 def read_request(
@@ -124,8 +128,7 @@ def _raw(binary: memoryview, shape: tuple[int, int, int]) -> InferenceRequest:
         )
     full = (len(binary) // each, *shape)
     pixels = scaled(binary_pixels(binary, "FP32", full), "FP32")
-    outputs = [Requested(name, True) for name in OUTPUTS]
-    return InferenceRequest(None, outputs, 0, math.inf, pixels, [])
+    return InferenceRequest(None, _EVERY[True][:-1], 0, math.inf, pixels, [])
 
 
 def _tensor(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -193,12 +196,11 @@ def _binary_size(
     return size
 
 
-def _outputs(document: Mapping[str, Any], binary: bool, samples: int) -> list[Requested]:
+def _outputs(document: Mapping[str, Any], binary: bool, samples: int) -> Sequence[Requested]:
     """Those asked for, in that order; all of them where none is named."""
     given = document.get("outputs")
-    known = (*OUTPUTS, INFORMATION)
     if given is None or given == []:
-        return [Requested(name, binary) for name in (known if samples else OUTPUTS)]
+        return _EVERY[binary] if samples else _EVERY[binary][:-1]
     if not isinstance(given, list):
         invalid("outputs", f"expected a list, got {kind(given)}")
     found: dict[str, Requested] = {}
@@ -207,8 +209,8 @@ def _outputs(document: Mapping[str, Any], binary: bool, samples: int) -> list[Re
         if not isinstance(each, dict):
             invalid(where, f"expected an object, got {kind(each)}")
         name = each.get("name")
-        if not isinstance(name, str) or name not in known:
-            invalid(f"{where}.name", f"expected one of {', '.join(known)}, got {shown(name)}")
+        if not isinstance(name, str) or name not in _NAMES:
+            invalid(f"{where}.name", f"expected one of {', '.join(_NAMES)}, got {shown(name)}")
         if name in found:
             invalid(f"{where}.name", f"{name!r} is asked for twice")
         found[name] = _requested(name, _parameters(each, f"{where}."), binary, where)

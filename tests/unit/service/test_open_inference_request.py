@@ -125,7 +125,7 @@ def test_id_timeout_and_outputs_are_read() -> None:
     assert found.outputs == [Requested("label", True), Requested("probabilities", False, 3)]
     plain = read(body(outputs=[], parameters={"timeout": 0}))
     assert (plain.id, plain.samples, plain.seconds) == (None, 0, math.inf)
-    assert plain.outputs == [Requested(name, False) for name in OUTPUTS]
+    assert list(plain.outputs) == [Requested(name, False) for name in OUTPUTS]
 
 
 @pytest.mark.parametrize(
