@@ -77,8 +77,13 @@ class Service:
         if case.operation.label == "POST /erasure-requests" and isinstance(case.body, dict):
             case.body = case.body | {"model": "digits", "subject_id": f"subject-{50 + pick}"}
             case.body.pop("sample_ids", None)
-        if case.operation.label == "POST /predict" and isinstance(case.body, dict):
-            case.body = {"inputs": [[[[pick / 20] * 8] * 8]] * (1 + pick % 3)}
+        if case.operation.label == "POST /models/{name}/rollback" and isinstance(case.body, dict):
+            case.body = case.body | {"version": 1}
+        if case.operation.label == "POST /predict":
+            for name in {"model", "version"} & set(case.query or ()):
+                del case.query[name]
+            if isinstance(case.body, dict):
+                case.body = {"inputs": [[[[pick / 20] * 8] * 8]] * (1 + pick % 3)}
 
 
 @pytest.fixture
