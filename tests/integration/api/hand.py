@@ -1,10 +1,12 @@
-"""A hand that moves jobs along as a worker would, one step at a time."""
+"""A hand that moves jobs along as a worker would, one step at a time; requests posted."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select
 
 from core import drift, holding, jobs, registry, requests
 from core.backend import Backend
@@ -75,3 +77,17 @@ class Hand:
                 request = requests.locked(tx, request_id)
                 move(tx, request, "completed", outcome="erased", completed_at=tx.now)
             move(tx, job, "succeeded", finished_at=tx.now)
+
+
+def posted(api: TestClient, subject: str = "subject-0", **more: Any) -> dict[str, Any]:
+    """Post a request for a subject; the answer's body."""
+    answer = api.post("/erasure-requests", json={"model": "digits", "subject_id": subject, **more})
+    assert answer.status_code == 202, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def count(backend: Backend, record: type) -> int:
+    """Rows of this kind."""
+    with backend.db.reading() as session:
+        return session.scalar(select(func.count()).select_from(record)) or 0

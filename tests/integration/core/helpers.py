@@ -37,6 +37,12 @@ def request_of(backend: Backend, request_id: str) -> ErasureRequest:
         return requests.get(session, request_id)
 
 
+def end(backend: Backend, request_id: str, to: str = "cancelled") -> None:
+    """End the request, as a person or an operator does."""
+    with backend.db.transaction() as tx:
+        requests.end(tx, request_id, to, "asked by the person")
+
+
 def set_job(backend: Backend, job_id: str, **values: Any) -> None:
     """Set columns behind the use cases' back: what time, or a crash, would have done."""
     with backend.db.transaction() as tx:

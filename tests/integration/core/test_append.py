@@ -1,89 +1,31 @@
-"""Appending: all or nothing, also when killed; never what is there, was erased, or is to be."""
+"""Appending: never what is there, was erased, or is to be."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from core import _append_stream, appending, datasets, jobs, requests
-from core.appending import Appended, Appender
+from core import datasets, jobs, requests
 from core.backend import Backend
 from core.errors import Conflict, Invalid, NotFound
 from core.incoming import Chunk
-from core.records import Dataset, Job, Subject
-from core.samples import SPLITS, SampleStore
+from core.records import Job
+from core.samples import SPLITS
 from core.states import JOB_HELD
 from tests.factories import RandomSource, make_dataset, make_model, subject_in, submit
-
-
-class More(RandomSource):
-    """Samples of other people and other names than the data set's own; `known` people's first."""
-
-    known: tuple[str, ...] = ()
-    at_end: Callable[[], None] | None = None
-
-    def chunks(self) -> Iterator[Chunk]:
-        for chunk in super().chunks():
-            first = int(chunk.sample_ids[0].removeprefix("train/"))
-            new = [f"new-{name}" for name in chunk.subjects]
-            if first == 0:
-                new[: len(self.known)] = self.known
-            ids = [name.replace("train", "more") for name in chunk.sample_ids]
-            yield dataclasses.replace(chunk, sample_ids=ids, subjects=new)
-        if self.at_end:
-            self.at_end()
-
-
-def more(subjects: int = 20, known: tuple[str, ...] = (), **fields: Any) -> More:
-    source = More(subjects=subjects, seed=7, **fields)
-    source.known = known
-    return source
-
-
-def append(backend: Backend, source: RandomSource, name: str = "people") -> Appended:
-    return Appender(backend.db, backend.samples, backend.identities).run(name, source)
-
-
-def rows(backend: Backend, dataset: Dataset) -> dict[str, tuple[int, int, str, int, bytes]]:
-    """By sample id: key, subject's number, split, label, pixels."""
-    found = {}
-    for split in SPLITS:
-        batch = backend.samples.load(dataset.id, split)
-        for i, name in enumerate(batch.sample_ids):
-            pixels = batch.images[i].tobytes()
-            found[name] = (
-                int(batch.keys[i]), int(batch.subjects[i]), split, int(batch.labels[i]), pixels,
-            )  # fmt: skip
-    return found
-
-
-def counted(backend: Backend, dataset: Dataset) -> dict[int, int]:
-    """By number: how many samples each subject is said to have."""
-    with backend.db.reading() as session:
-        query = select(Subject.id, Subject.sample_count).where(Subject.dataset_id == dataset.id)
-        return dict(session.execute(query).all())
-
-
-def whole(backend: Backend, dataset: Dataset) -> None:
-    """Database and sample store agree: each sample belongs to a subject that counts it."""
-    owned: dict[int, int] = {}
-    for _, subject, *_ in rows(backend, dataset).values():
-        owned[subject] = owned.get(subject, 0) + 1
-    assert owned == counted(backend, dataset)
-    with backend.db.reading() as session:
-        kept = session.get_one(Dataset, dataset.id)
-    assert (backend.samples.keys(dataset.id) < kept.next_key).all()
-
-
-def number_of(backend: Backend, subject: str) -> int:
-    raw = backend.identities.subject(subject).raw
-    with backend.db.reading() as session:
-        return session.scalars(select(Subject.id).where(Subject.raw_hash == raw)).one()
+from tests.integration.core.appending import (
+    More,
+    Renamed,
+    append,
+    counted,
+    more,
+    number_of,
+    rows,
+    whole,
+)
 
 
 def test_new_samples_join_and_those_there_stay(backend: Backend) -> None:
@@ -229,151 +171,6 @@ def test_who_asks_to_be_erased_gets_no_new_samples(backend: Backend) -> None:
     done = append(backend, more(known=("subject-0", "subject-1")))
     assert done.skipped == 1
     assert "more/00000" not in rows(backend, dataset)
-    whole(backend, dataset)
-
-
-def a_request(backend: Backend) -> None:
-    submit(backend, "subject-1")
-
-
-def an_erasure_elsewhere(backend: Backend) -> None:
-    with backend.db.transaction() as tx:
-        datasets.deny(tx, "image", ["f" * 64])
-
-
-def another_append(backend: Backend) -> None:
-    append(backend, Renamed(subjects=3, seed=9))
-
-
-class Renamed(More):
-    def chunks(self) -> Iterator[Chunk]:
-        for chunk in super().chunks():
-            yield dataclasses.replace(chunk, sample_ids=[f"x/{n}" for n in chunk.sample_ids])
-
-
-def a_job_that_destroys(backend: Backend) -> None:
-    made = submit(backend, "subject-5")
-    with backend.db.transaction() as tx:
-        job = tx.session.get_one(Job, made.job_ids[0])
-        job.state = "destroying"
-
-
-def a_subject_gone(backend: Backend) -> None:
-    with backend.db.transaction() as tx:
-        tx.session.delete(tx.session.get_one(Subject, number_of(backend, "subject-1")))
-
-
-@pytest.mark.parametrize(
-    "between",
-    [a_request, an_erasure_elsewhere, another_append, a_job_that_destroys, a_subject_gone],
-)
-def test_what_comes_in_between_is_not_trampled_on(
-    backend: Backend, between: Callable[[Backend], None]
-) -> None:
-    dataset = make_dataset(backend)
-    make_model(backend, dataset)
-    source = more(known=("subject-1",))
-    source.at_end = lambda: between(backend)
-    with pytest.raises(Conflict, match=r"meanwhile\. Nothing was appended; run it again"):
-        append(backend, source)
-    found = rows(backend, dataset)
-    assert not any(name.startswith("more") for name in found)
-    assert 0 not in counted(backend, dataset).values()
-
-
-class _KilledError(BaseException):
-    """Nothing may handle it: a kill runs no clean-up."""
-
-
-@pytest.mark.parametrize("when", ["streaming", "before the store", "after the store"])
-def test_killed_anywhere_nothing_was_appended_and_a_retry_appends_all(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    dataset = make_dataset(backend)
-
-    def kill(*_: Any, **__: Any) -> None:
-        raise _KilledError
-
-    source = more()
-    if when == "streaming":
-        source.at_end = kill
-    elif when == "before the store":
-        monkeypatch.setattr(SampleStore, "_commit_append", kill)
-    else:
-        real = SampleStore.append
-
-        def killed(self: SampleStore, *arguments: Any, **options: Any) -> None:
-            real(self, *arguments, **options)
-            raise _KilledError
-
-        monkeypatch.setattr(SampleStore, "append", killed)
-    monkeypatch.setattr(appending, "settle", _only_first(appending.settle))
-    monkeypatch.setattr(_append_stream.AppendStream, "forget_new_subjects", lambda _: None)
-    with pytest.raises(_KilledError):
-        append(backend, source)
-    monkeypatch.undo()
-    assert backend.samples.count(dataset.id) == (160 if when == "after the store" else 120)
-    with backend.db.reading() as session:
-        assert session.get_one(Dataset, dataset.id).next_key == 120
-    done = append(backend, more())
-    assert (sum(done.counts.values()), done.repeated) == (40, False)
-    assert backend.samples.count(dataset.id) == 160
-    whole(backend, dataset)
-
-
-def _only_first(real: Callable[..., Dataset]) -> Callable[..., Dataset]:
-    """Settle before the append, as it does; not after it, where the process is dead."""
-    calls = 0
-
-    def settle(*arguments: Any, **options: Any) -> Dataset:
-        nonlocal calls
-        calls += 1
-        if calls > 1:
-            raise _KilledError
-        return real(*arguments, **options)
-
-    return settle
-
-
-def test_what_a_killed_append_left_is_destroyed_by_settling(backend: Backend) -> None:
-    dataset = make_dataset(backend)
-    left = backend.samples.load(dataset.id, "train")
-    pixels = np.full((1, 1, 4, 4), 213, np.uint8)
-    orphan = dataclasses.replace(
-        left,
-        keys=np.array([120]),
-        sample_ids=["orphan"],
-        subjects=np.array([99]),
-        labels=left.labels[:1],
-        splits=left.splits[:1],
-        images=pixels,
-    )
-    backend.samples.append(dataset.id, [orphan])
-    folder = backend.settings.home / "store" / "samples"
-
-    def holds() -> bool:
-        return any(b"\xd5" * 16 in p.read_bytes() for p in folder.rglob("*") if p.is_file())
-
-    assert holds()
-    for _ in range(2):
-        appending.settle(backend.db, backend.samples, dataset.id)
-        assert backend.samples.count(dataset.id) == 120
-    assert not holds()
-    whole(backend, dataset)
-
-
-def test_a_failed_append_leaves_nothing(backend: Backend) -> None:
-    dataset = make_dataset(backend)
-    before = rows(backend, dataset)
-
-    def fail() -> None:
-        raise ValueError("a bad file")
-
-    source = more()
-    source.at_end = fail
-    with pytest.raises(ValueError, match="a bad file"):
-        append(backend, source)
-    assert rows(backend, dataset) == before
     whole(backend, dataset)
 
 

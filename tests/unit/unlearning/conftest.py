@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -117,4 +117,13 @@ def tiny() -> Scene:
         remaining,
         references,
         tiny_samples(60, seed=3),
+    )
+
+
+def natural(scene: Scene, n: int) -> Problem:
+    """A request for n ordinary samples: the trigger stays."""
+    return replace(
+        scene.problem,
+        erased=scene.remaining[:n],
+        remaining=Samples.concat(scene.remaining[n:], scene.erased),
     )
