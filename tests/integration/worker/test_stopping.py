@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 from celery.worker import state as celery_state
-from sqlalchemy import update
 
 from core import audit, points
-from core.intake import NewRequest, submit
-from core.records import Job, Version
+from core.records import Version
 from tests.integration.conftest import look
-from tests.integration.worker.disturbing import at_step, cancel, submitted, two_homes
+from tests.integration.worker.disturbing import asked, at_step, cancel, submitted, two_homes
 from worker import app as app_module
 from worker import tasks
 from worker.app import Stop
@@ -58,10 +56,7 @@ def test_stopped_mid_way_another_goes_on_from_that_very_step(
 ) -> None:
     digests = []
     for engine, stopped in zip(twice, (False, True), strict=True):
-        wanted = NewRequest("digits", "subject-trigger", strategy=strategy)
-        done = submit(engine.backend, wanted, key_id=None)
-        with engine.backend.db.transaction() as tx:
-            tx.session.execute(update(Job).values(seed=7))
+        job_id, request_id = asked(engine, strategy)
         seen: list[str] = []
 
         def stop(name: str, seen: list[str] = seen, engine: Engine = engine) -> None:
@@ -73,14 +68,14 @@ def test_stopped_mid_way_another_goes_on_from_that_very_step(
             with monkeypatch.context() as patch:
                 patch.setattr(points, "_watcher", stop)
                 tasks.work(engine, "first")
-            job, request = look(engine, done.job_ids[0], done.request.id)
+            job, request = look(engine, job_id, request_id)
             assert (job.state, request.state, job.owner) == ("queued", "scheduled", None)
             assert len(engine.backend.scratch._names()) == 1
             assert tasks.work(engine, "it takes no other") is None
         with caplog.at_level("INFO"):
-            assert tasks.work(next_worker(engine), "second") == done.job_ids[0]
+            assert tasks.work(next_worker(engine), "second") == job_id
         assert ("goes on from step" in caplog.text) is stopped
-        digests.append(digest_after(engine, done.job_ids[0], done.request.id))
+        digests.append(digest_after(engine, job_id, request_id))
         assert engine.backend.scratch._names() == []
     assert digests[0] == digests[1], "the candidate's SHA-256"
 
