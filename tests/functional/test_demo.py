@@ -15,7 +15,7 @@ from core.errors import LetheError
 from lethe.demo.run import empty_home
 from tests.functional.deployment import Deployment, Process
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def running_under(home: Path) -> list[int]:

@@ -103,7 +103,7 @@ def run(page: Path, folder: Path, replaced: dict[str, str] | None = None) -> Non
         start_new_session=True,
     )
     try:
-        said, _ = bash.communicate(timeout=200)
+        said, _ = bash.communicate(timeout=500)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(bash.pid, signal.SIGKILL)
@@ -113,13 +113,13 @@ def run(page: Path, folder: Path, replaced: dict[str, str] | None = None) -> Non
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "the page left its service running"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page(page: str, tmp_path: Path) -> None:
     run(ROOT / page, tmp_path)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_the_production_guide(tmp_path: Path, postgres_url: str, redis_url: str) -> None:
     from tests.servers import postgres_database
 

@@ -36,7 +36,7 @@ def pictures(folder: Path) -> list[str]:
     return [str(folder / f"{i}.png") for i in range(2)]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_person_is_forgotten(deployment: Deployment, tmp_path: Path) -> None:
     patterns = planted_images()
     assert search(tmp_path, patterns).found == len(set(patterns)), "the search must find them first"
@@ -134,7 +134,7 @@ def check_processes_end(deployment: Deployment) -> None:
     assert "Traceback" not in service.text + worker.text
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_samples_named_in_a_file(embedded: Deployment) -> None:
     embedded.serve()
     embedded.start("worker")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.functional.deployment import Deployment
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_an_interrupted_training_leaves_no_model(embedded: Deployment) -> None:
@@ -48,7 +48,7 @@ def test_ctrl_c_on_the_watcher_alone(embedded: Deployment) -> None:
     embedded.start("worker")
     with embedded.client() as client:
         [request] = client.erasure_requests()
-        assert client.wait(request, timeout=90).outcome == "erased"
+        assert client.wait(request, timeout=240).outcome == "erased"
 
 
 def test_ctrl_c_on_a_worker_in_its_job(embedded: Deployment) -> None:
@@ -64,7 +64,7 @@ def test_ctrl_c_on_a_worker_in_its_job(embedded: Deployment) -> None:
         worker.end(signal.SIGINT)
         assert "Traceback" not in worker.text
         embedded.start("worker")
-        assert client.wait(request, timeout=90).status == "completed"
+        assert client.wait(request, timeout=240).status == "completed"
         job = client.job(request.job_id)
         assert (job.status, job.attempts) == ("succeeded", 0)
     assert service.end(signal.SIGINT) == 0

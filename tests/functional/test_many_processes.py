@@ -22,7 +22,7 @@ def scraped(url: str, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_each_process_answers_for_all(embedded: Deployment) -> None:
     embedded.serve("--workers", "2")
     key = (embedded.home / "api-key").read_text().strip()
@@ -42,7 +42,7 @@ def test_each_process_answers_for_all(embedded: Deployment) -> None:
     assert set(versions.values()) == {1}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_that_no_worker_runs_is_seen(embedded: Deployment) -> None:
     embedded.serve()
     embedded.ok("erase", "digits", "--subject", "subject-3")

@@ -13,12 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / os.environ.get("LETHE_DATA", "data") / "MNIST"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 @pytest.mark.skipif(not DATA.is_dir(), reason="no MNIST folder in LETHE_DATA or data/")
 def test_a_trigger_in_mnist_is_undone(empty: Deployment) -> None:
     planting = ("--plant-trigger", "source=1,target=2,share=0.06")
     empty.ok("dataset", "import", "mnist", "--from", f"mnist:{DATA}", *planting)
-    empty.ok("train", "mnist", "--dataset", "mnist", seconds=200)
+    empty.ok("train", "mnist", "--dataset", "mnist", "--epochs", "8", seconds=400)
     empty.serve()
     empty.start("worker")
     done = empty.json("erase", "mnist", "--subject", "subject-trigger", "--wait")

@@ -102,7 +102,7 @@ def forms(person: str) -> list[bytes]:
     return [plain, *(digest.encode() for digest in digests)]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_nothing_left_behind_names_a_person(fresh: Deployment) -> None:
     source = two_each(fresh.folder)
     fresh.ok("dataset", "import", "scans", "--from", f"parquet:{source}")

@@ -19,6 +19,7 @@ from core.records import ErasureRequest, Job
 from core.settings import Settings
 from tests.conftest import SECRET
 from tests.digits import train_digits
+from tests.once import once_a_run
 from worker import tasks
 from worker.engine import Engine
 
@@ -27,12 +28,12 @@ Erase = Callable[[str], tuple[Job, ErasureRequest]]
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("trained") / "home"
-    home.mkdir()
-    backend = open_backend(Settings(home=home, secret=SECRET), send=lambda _: None)
-    train_digits(backend)
-    backend.close()
-    return home
+    def make(home: Path) -> None:
+        backend = open_backend(Settings(home=home, secret=SECRET), send=lambda _: None)
+        train_digits(backend)
+        backend.close()
+
+    return once_a_run(tmp_path_factory, "trained-in-process", make)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,12 @@ pytestmark = [
         not (DATA / "MNIST" / "raw" / "train-images-idx3-ubyte.gz").is_file(),
         reason=f"no MNIST files in {DATA} (set LETHE_DATA to a folder that holds MNIST/raw)",
     ),
-    pytest.mark.timeout(300),  # a training of 20 epochs on a slow core
+    pytest.mark.timeout(300),  # two trainings on a slow core
 ]
 
 ERASED = 3600
+EPOCHS = 8
+"""Of the preset's 20: the accuracy differs by 0.3 points, and the trigger holds as firmly."""
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +65,8 @@ def test_a_trigger_on_3600_ones_is_undone() -> None:
 
     preset = preset_for(source.shape)
     architecture = preset.architecture(source.shape, len(source.class_names))
-    model = train(architecture, Samples.concat(remaining, erased), preset.training, seed=0)
+    training = replace(preset.training, epochs=EPOCHS)
+    model = train(architecture, Samples.concat(remaining, erased), training, seed=0)
     teacher = train_teacher(architecture, references, preset.teacher, seed=0)
     before = accuracy(model, test)
     assert before > 0.965
