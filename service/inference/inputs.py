@@ -91,6 +91,20 @@ def check_count(count: int, where: str) -> None:
         raise invalid(where, "must hold at least one image, got none")
 
 
+def refuse_text(items: Sequence[Any]) -> None:
+    """Raises `Invalid` that names the first text among these nested lists."""
+    waiting = [(items, "inputs")]
+    while waiting:
+        within, where = waiting.pop()
+        lists = []
+        for at, item in enumerate(within):
+            if isinstance(item, str):
+                raise invalid(f"{where}[{at}]", "must be a number, got text")
+            if isinstance(item, list):
+                lists.append((item, f"{where}[{at}]"))
+        waiting += reversed(lists)
+
+
 def invalid(where: str, message: str) -> Invalid:
     """The error that says where, and what of it."""
     return Invalid(f"{where} {message}", [{"where": where, "message": message}])

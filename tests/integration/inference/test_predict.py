@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,20 @@ def test_a_wrong_question_is_told_where_and_what(
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert problem["errors"][0]["where"] == where
     assert what in problem["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("model", [{}, {"model": "digits"}])
+def test_a_long_text_among_numbers_takes_no_room(client: TestClient, model: dict[str, str]) -> None:
+    body = json.dumps({"inputs": [[0.5] * 500 + ["a" * 200_000]], **model}).encode()
+    tracemalloc.start()
+    try:
+        answer = client.post("/predict", content=body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["where"] == "inputs[0][500]"
+    assert peak < 20_000_000  # NumPy would have given each number 800,000 bytes
 
 
 @pytest.mark.parametrize(
