@@ -86,6 +86,15 @@ def versions(session: Session, model_id: str) -> list[Version]:
     return list(session.scalars(query))
 
 
+def version_numbered(session: Session, model: Model, number: int) -> Version:
+    """One version of a model, whatever its state; raises `NotFound`."""
+    query = select(Version).where(Version.model_id == model.id, Version.number == number)
+    version = session.scalars(query).one_or_none()
+    if version is None:
+        raise NotFound(f"model {model.name!r} has no version {number}")
+    return version
+
+
 def taints(session: Session, version_ids: Collection[str]) -> dict[str, list[str]]:
     """Which requests each version still remembers; versions without any are left out."""
     found: dict[str, list[str]] = {}

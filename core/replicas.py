@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from core import registry
 from core.db import Database, Transaction, database_now
 from core.ids import new_id
 from core.records import Replica, Version
@@ -45,21 +46,33 @@ def renew(db: Database, replica_id: str, serving: dict[str, Any], seconds: float
         return True
 
 
-def adopt(db: Database, replica_id: str, version: Version, also: list[str]) -> bool:
-    """Say, before serving it, that this replica serves `version`; `also` are still draining.
+def adopt(
+    db: Database,
+    replica_id: str,
+    version: Version,
+    entry: dict[str, Any],
+    *,
+    retired: bool = False,
+    untainted: bool = False,
+) -> bool:
+    """Say, before anything is answered from `version`, that this replica may; `entry` is all
+    that it holds of the model: {"digest", "version", "also", "error"}.
 
-    False when the version is no longer the serving one, or the replica's lease has ended:
-    then it must not be served. The version's row is share-locked, so that a publication
-    comes wholly before (and is seen here) or after (and sees this report).
+    False when the version is not served (with `retired`: nor retained; with `untainted`: or
+    remembers what is to be forgotten), or the replica's lease has ended: then nothing may be
+    answered from it. The version's row is share-locked, so that a publication comes wholly
+    before (and is seen here) or after (and sees this report).
     """
+    good = {"serving", "retired"} if retired else {"serving"}
     with db.transaction() as tx:
         state = tx.session.scalar(
             select(Version.state).where(Version.id == version.id).with_for_update(read=True)
         )
         replica = tx.session.get(Replica, replica_id, with_for_update=True)
-        if state != "serving" or replica is None or replica.lease_until < tx.now:
+        if state not in good or replica is None or replica.lease_until < tx.now:
             return False
-        entry = {"digest": version.digest, "version": version.number, "also": also}
+        if untainted and registry.taints(tx.session, [version.id]):
+            return False
         replica.serving = {**replica.serving, version.model_id: entry}
         return True
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -21,15 +23,19 @@ from lethe.console import note
 from lethe.home import opened_with
 from lethe.listening import listen, turn_away
 from lethe.stopping import Terminated
+from service.inference.board import Board
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import Lifespan
 
     from service.app import Role
 
 ROLES = ("all", "api", "inference")
-# How a worker process of --workers learns its role, and how much longer than its parent it drains.
+# What a process of --workers learns: its role, how much longer than its parent it drains,
 _ROLE, _LONGER = "LETHE_SERVE_ROLE", "LETHE_SERVE_DRAINS_LONGER"
+# where the versions in force are written, and how many processes there are.
+_BOARD, _WORKERS = "LETHE_SERVE_BOARD", "LETHE_SERVE_WORKERS"
 
 SETTLE_SECONDS = 0.2
 """How long those who have connected already have to be answered, once nobody else can."""
@@ -50,8 +56,6 @@ def run(host: str, port: int, workers: int, role: str) -> None:
     try:
         _prepare(settings)
         os.environ[_ROLE] = role
-        # Requests run side by side; threads within each would only wait for one another.
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
         config = uvicorn.Config(
             "lethe.server:application",
             factory=True,
@@ -67,7 +71,7 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         note(f"Serving on http://{place}")
         if workers > 1:
             os.environ[_LONGER] = str(WORKERS_SETTLE_SECONDS)
-            with _counting_together():
+            with _sharing(workers):
                 drain = min(settings.drain_seconds, settings.grace_seconds)
                 _Workers(config, [listening], drain).run()
             return
@@ -116,14 +120,13 @@ class _Workers(Multiprocess):
 
 
 @contextmanager
-def _counting_together() -> Iterator[None]:
-    """A folder in which processes started inside count calls and predictions for one another."""
-    name = "PROMETHEUS_MULTIPROC_DIR"
-    if name in os.environ:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="lethe-metrics-") as folder:
-        os.environ[name] = folder
+def _sharing(workers: int) -> Iterator[None]:
+    """What processes started inside share: counts of calls, and which version they answer from."""
+    with tempfile.TemporaryDirectory(prefix="lethe-serve-") as folder:
+        board = Path(folder) / "board"
+        Board.make(board)
+        os.environ[_BOARD], os.environ[_WORKERS] = str(board), str(workers)
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
         yield
 
 
@@ -136,7 +139,29 @@ def application() -> FastAPI:
     settings.drain_seconds += longer
     settings.grace_seconds += longer
     logs.configure(settings.log, messages=False)
-    return create_app(settings, cast("Role", os.environ.get(_ROLE, "all")))
+    board = os.environ.get(_BOARD)
+    app = create_app(
+        settings,
+        cast("Role", os.environ.get(_ROLE, "all")),
+        board=Path(board) if board else None,
+        processes=int(os.environ.get(_WORKERS, "1")),
+    )
+    app.router.lifespan_context = _settled(app.router.lifespan_context)
+    return app
+
+
+def _settled(lifespan: Lifespan[Any]) -> Lifespan[Any]:
+    """Once all is loaded, leave it out of every later search for garbage: a search of all that
+    PyTorch and the rest have made holds every call up for a tenth of a second."""
+
+    @asynccontextmanager
+    async def started(app: Any) -> AsyncIterator[Any]:
+        async with lifespan(app) as state:
+            gc.collect()
+            gc.freeze()
+            yield state
+
+    return started
 
 
 def _prepare(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
@@ -38,8 +39,11 @@ certificate at the end. Errors are `application/problem+json` with a stable `cod
 """
 
 
-def create_app(settings: Settings, role: Role = "all") -> FastAPI:
-    """The service: the API, the inference endpoint, or both.
+def create_app(
+    settings: Settings, role: Role = "all", *, board: Path | None = None, processes: int = 1
+) -> FastAPI:
+    """The service: the API, the inference endpoint, or both; of one process, or of one of several
+    `processes` behind one socket, which share a `board` (see `service.inference.board`).
 
     Nothing is opened before the application starts. Then `app.state` has `backend`,
     `watcher`, `loader` (roles that predict) and `first_key` (embedded mode). A start that
@@ -54,6 +58,7 @@ def create_app(settings: Settings, role: Role = "all") -> FastAPI:
     )
     app.state.settings = settings
     app.state.role = role
+    app.state.board, app.state.processes = board, processes
     app.include_router(health.router)
     if role in ("all", "api"):
         for noun in (erasure_requests, jobs, models, certificates, keys):
@@ -145,7 +150,7 @@ def _start_loader(app: FastAPI) -> None:
     from service.inference.loader import Loader
 
     state = app.state
-    state.loader = Loader(state.backend)
+    state.loader = Loader(state.backend, state.board, state.processes)
     state.inference = Inference(state.loader, state.settings)
     state.loader.start()
 

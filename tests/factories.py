@@ -19,7 +19,7 @@ from core import drift, intake, registry
 from core.backend import Backend
 from core.importing import Importer
 from core.incoming import Chunk
-from core.records import Dataset, Model
+from core.records import Dataset, Model, Version
 from core.samples import Split
 from core.settings import Settings
 
@@ -84,6 +84,11 @@ def make_model(backend: Backend, dataset: Dataset, name: str = "digits", *, seed
 def with_model(backend: Backend) -> Model:
     """The usual start: data set "people" and model "digits", which serves."""
     return make_model(backend, make_dataset(backend))
+
+
+def entry_of(version: Version, *also: str) -> dict[str, Any]:
+    """What a replica that serves this version reports; `also`: digests that it still holds."""
+    return {"digest": version.digest, "version": version.number, "also": list(also)}
 
 
 def submit(

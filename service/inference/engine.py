@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import NotFound
 from core.settings import Settings
 from service.inference.batcher import Batcher
 from service.inference.forward import Floats
-from service.inference.loader import Loader, Served
+from service.inference.loader import Loader
+from service.inference.versions import Served
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,27 @@ class Inference:
 
     @asynccontextmanager
     async def use(self, model: str | None, version: int | None = None) -> AsyncIterator[Served]:
-        """The version to answer from: the serving one of `model` (of the only one, when None).
-
-        `served.classes` and `served.shape` say what it takes and gives. Raises `NotFound` for
-        an unknown model or version, `Unavailable` while none can be served.
-        """
-        with self.loader.use(model) as served:
-            if version is not None and version != served.number:
-                raise NotFound(f"model {served.model!r} serves version {served.number}")
+        """The version to answer from, held for the block; see `hold`."""
+        served = await self.hold(model, version)
+        try:
             yield served
+        finally:
+            self.loader.release(served)
+
+    async def hold(self, model: str | None, version: int | None = None) -> Served:
+        """The version to answer from until `loader.release`.
+
+        The serving one of `model` (of the only one, when None), or the one of that number.
+        `served.classes` and `served.shape` say what it takes and gives. Raises `NotFound` for
+        an unknown model or version, `Unavailable` while none can be served, and for a number
+        what `Pins.fetch` does.
+        """
+        if version is None:
+            return self.loader.hold(model)
+        served = self.loader.pins.hold(model, version)
+        if served is None:
+            served = await asyncio.to_thread(self.loader.pins.fetch, model, version)
+        return served
 
     async def infer(
         self, served: Served, images: Floats, *, samples: int = 0, deadline: float | None = None

@@ -1,19 +1,21 @@
-"""Hot swap: one thread watches for newly published versions and replaces one reference.
+"""Hot swap: what is published is loaded aside, and then answered from, by all processes at once.
 
-A new version is loaded aside, its digest checked, warmed up, announced in the database as
-served by this process, and only then put in place. A request takes the reference once and
-uses it for the forward pass and for what the answer says, so that no answer mixes versions.
+A new version is loaded in a thread of its own, its digest checked, warmed up, announced in the
+database as held by this process, and reported ready on the board. When every process of this
+service is, the board's word turns, and from then on every call takes the new one. A call takes
+a version once and uses it for the forward pass and for what the answer says, so that no answer
+mixes versions. The one before stays announced until the last call that uses it has ended.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,83 +25,98 @@ from core.backend import Backend
 from core.errors import LetheError, NotFound, Unavailable
 from core.points import reached
 from core.records import Dataset, Model, Version
-from service.inference.forward import Forward, prepared
-from unlearning import Architecture, load_arrays
+from service.inference.board import Board
+from service.inference.pins import Pins
+from service.inference.slots import Slot
+from service.inference.versions import Served, check_device, load, set_threads
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(eq=False)
-class Served:
-    """One version in memory, and how many requests are using it.
-
-    shape: channels, rows and columns of one input. classes: their names, by index.
-    """
-
-    model: str
-    number: int
-    digest: str
-    forward: Forward
-    shape: tuple[int, int, int]
-    classes: list[str]
-    users: int = 0
-
-
-@dataclass
-class _Slot:
-    """What is known of one model: the version in place, those still draining, the last fault."""
-
-    served: Served | None = None
-    draining: list[Served] = field(default_factory=list)
-    error: str | None = None
+FAULTS = (LetheError, ValueError, KeyError, RuntimeError)
+"""What a checkpoint that cannot be loaded may raise."""
 
 
 class Loader:
-    """Keeps every model's serving version in memory and reports what this process serves."""
+    """Keeps every model's serving version in memory and reports what this process serves.
 
-    def __init__(self, backend: Backend, device: str = "cpu") -> None:
-        self._backend, self._device = backend, device
-        self._slots: dict[str, _Slot] = {}
+    board: the file that the processes of this service share, of which there are `processes`.
+    Raises `SettingsError` when LETHE_DEVICE is not there.
+    """
+
+    def __init__(self, backend: Backend, board: Path | None = None, processes: int = 1) -> None:
+        check_device(backend.settings.device)
+        set_threads(processes)
+        self.backend = backend
+        self.board = Board(board, backend.settings.replica_lease_seconds)
+        self.pins = Pins(self)
+        self._slots: dict[str, Slot] = {}
         self._names: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._over = threading.Event()
         self._replica: str | None = None
         self._renewed = 0.0
+        self._telling = threading.Lock()
+        self._told: dict[str, dict[str, Any]] = {}
+        self._loading: Future[None] | None = None
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
 
     def start(self) -> None:
-        """Load what is published, then watch. A fault at first is retried like any other."""
+        """Load what is published, then watch. A fault at first is retried like any other.
+
+        Waits until what the other processes answer from is here too, as long as their lease.
+        """
+        until = time.monotonic() + self.backend.settings.replica_lease_seconds
         self._round()
+        while not self._settled() and time.monotonic() < until:
+            time.sleep(0.01)
+            self._round()
         self._thread.start()
 
     def stop(self) -> None:
         """Stop watching, and say that this process serves nothing any more."""
         self._over.set()
         self._thread.join()
+        self._aside.shutdown(wait=True)
+        self.board.close()
         if self._replica is not None:
             try:
-                replicas.leave(self._backend.db, self._replica)
+                replicas.leave(self.backend.db, self._replica)
             except SQLAlchemyError as error:
                 log.warning("this replica's lease runs out by itself: %s", error)
 
     @contextmanager
     def use(self, name: str | None) -> Iterator[Served]:
-        """The version that serves model `name` now (the only model, when None).
+        """The version that serves model `name` now (the only model, when None); see `hold`."""
+        served = self.hold(name)
+        try:
+            yield served
+        finally:
+            self.release(served)
+
+    def hold(self, name: str | None) -> Served:
+        """The version to answer from now; it stays announced until it is released.
 
         Raises `NotFound` for an unknown model and `Unavailable` while none is loaded, or when
         this process could not renew its lease: its version may have been destroyed.
         """
-        with self._lock:
-            served = self._serving(name)
+        with self.lock:
+            slot = self.slot(name)
+            served = slot.held.get(self.board.word(slot.column))
+            if served is None:
+                reason = slot.error or "its version is still being loaded"
+                raise Unavailable(f"model {slot.name!r} could not be loaded: {reason}")
             served.users += 1
-        try:
-            yield served
-        finally:
-            with self._lock:
-                served.users -= 1
+            return served
 
-    def _serving(self, name: str | None) -> Served:
-        if time.monotonic() - self._renewed >= self._backend.settings.replica_lease_seconds:
+    def release(self, served: Served) -> None:
+        """The call that held it has ended."""
+        with self.lock:
+            served.users -= 1
+
+    def slot(self, name: str | None) -> Slot:
+        """What is known of a model, the only one when None; see `hold`. The lock must be held."""
+        if time.monotonic() - self._renewed >= self.backend.settings.replica_lease_seconds:
             raise Unavailable("this process lost touch with the database and serves nothing")
         if not self._names:
             raise Unavailable("no model is served yet; train one with `lethe train`")
@@ -110,144 +127,215 @@ class Loader:
         if name not in self._names:
             known = ", ".join(sorted(self._names))
             raise NotFound(f"there is no model {name!r} served here; models: {known}")
-        slot = self._slots[self._names[name]]
-        if slot.served is None:
-            raise Unavailable(f"model {name!r} could not be loaded: {slot.error}")
-        return slot.served
+        return self._slots[self._names[name]]
+
+    def slots(self) -> list[Slot]:
+        """What is known of every model. The lock must be held."""
+        return list(self._slots.values())
 
     def ready(self) -> bool:
         """Could a prediction be answered now?"""
-        with self._lock:
-            fresh = time.monotonic() - self._renewed < self._backend.settings.replica_lease_seconds
-            return fresh and any(slot.served for slot in self._slots.values())
+        with self.lock:
+            fresh = time.monotonic() - self._renewed < self.backend.settings.replica_lease_seconds
+            return fresh and any(self._current(slot) for slot in self._slots.values())
 
     def status(self) -> dict[str, dict[str, Any]]:
         """By model: the version and digest served, and the last fault in loading, if any."""
-        with self._lock:
+        with self.lock:
             found = {}
             for name, model_id in self._names.items():
-                slot = self._slots[model_id]
+                served = self._current(self._slots[model_id])
                 found[name] = {
-                    "version": slot.served.number if slot.served else None,
-                    "digest": slot.served.digest if slot.served else None,
-                    "error": slot.error,
+                    "version": served.number if served else None,
+                    "digest": served.digest if served else None,
+                    "error": self._slots[model_id].error,
                 }
             return found
 
+    def _current(self, slot: Slot) -> Served | None:
+        return slot.held.get(self.board.word(slot.column))
+
+    def _settled(self) -> bool:
+        """Is all in place that can be?"""
+        with self.lock:
+            waiting = [s for s in self._slots.values() if not (self._current(s) or s.error)]
+        return not waiting
+
     def _run(self) -> None:
-        while not self._over.wait(self._backend.settings.poll_seconds):
+        while not self._over.wait(self.backend.settings.poll_seconds):
             self._round()
 
     def _round(self) -> None:
         try:
             self._renew()
-            with self._backend.db.reading() as session:
+            with self.backend.db.reading() as session:
                 published = {
                     model.id: (model, session.get_one(Dataset, model.dataset_id), version)
                     for model in registry.models(session)
                     if (version := registry.serving(session, model.id)) is not None
                 }
-            for model, dataset, version in published.values():
-                self._follow(model, dataset, version)
-            with self._lock:
+                lost = self.pins.lost(session)
+            missing = [
+                (self._slots[model.id], model, dataset, version)
+                for model, dataset, version in published.values()
+                if not self._follow(model, version)
+            ]
+            if missing and (self._loading is None or self._loading.done()):
+                self._loading = self._aside.submit(self._prepare, missing)
+            with self.lock:
+                self.pins.drop(lost)
                 for name in [n for n, i in self._names.items() if i not in published]:
                     del self._names[name]
         except SQLAlchemyError as error:
             log.warning("the database does not answer; served versions stay: %s", error)
 
     def _renew(self) -> None:
-        """Report and renew at a third of the lease, or at once while something drains."""
-        seconds = self._backend.settings.replica_lease_seconds
-        db = self._backend.db
+        """Report and renew at a third of the lease, or at once when there is something new."""
+        seconds = self.backend.settings.replica_lease_seconds
         started = time.monotonic()
-        with self._lock:
-            drained = False
-            for slot in self._slots.values():
-                still = [old for old in slot.draining if old.users]
-                drained |= len(still) != len(slot.draining)
-                slot.draining = still
-            serving = {model_id: self._entry(slot) for model_id, slot in self._slots.items()}
-        if self._replica is None:
-            self._replica = replicas.announce(db, seconds)
-        elif not drained and started - self._renewed < seconds / 3:
-            return
-        elif not replicas.renew(db, self._replica, serving, seconds):
-            self._begin_anew(seconds)
+        with self._telling:
+            with self.lock:
+                words = {i: self.board.word(slot.column) for i, slot in self._slots.items()}
+                for i, slot in self._slots.items():
+                    slot.drop(words[i])
+                serving = {i: slot.entry(words[i]) for i, slot in self._slots.items()}
+            if self._replica is None:
+                self._replica = replicas.announce(self.backend.db, seconds)
+            elif serving != self._told or started - self._renewed >= seconds / 3:
+                if not replicas.renew(self.backend.db, self._replica, serving, seconds):
+                    self._begin_anew(seconds)
+                self._told = serving
+            else:
+                self.board.beat()
+                return
+        self.board.beat()
         self._renewed = started
 
     def _begin_anew(self, seconds: float) -> None:
         """The lease ran out: what is in memory may have been destroyed; load what is current."""
         log.warning("this replica's lease ran out; it loads every model again")
-        with self._lock:
+        with self.lock:
             self._slots.clear()
             self._names.clear()
-        self._replica = replicas.announce(self._backend.db, seconds)
+            self.board.nothing_ready()
+        self._replica = replicas.announce(self.backend.db, seconds)
 
-    @staticmethod
-    def _entry(slot: _Slot) -> dict[str, Any]:
-        served = slot.served
-        return {
-            "digest": served.digest if served else None,
-            "version": served.number if served else None,
-            "also": [old.digest for old in slot.draining],
-            "error": slot.error,
-        }
-
-    def _follow(self, model: Model, dataset: Dataset, version: Version) -> None:
-        """Load `version` and put it in place, unless it is there already."""
-        slot = self._slots.get(model.id, _Slot())
-        if slot.served is None or slot.served.digest != version.digest:
-            with self._traced(version):
-                self._replace(slot, model, dataset, version)
-        with self._lock:
+    def _follow(self, model: Model, version: Version) -> bool:
+        """Say that `version` is ready here, if it is; whether there is nothing to load."""
+        slot = self._slots.get(model.id)
+        if slot is None:
+            slot = Slot(model.id, model.name, self.board.column(model.id))
+        with self.lock:
+            slot.wanted = version.number
             self._slots[model.id] = slot
             self._names[model.name] = model.id
+        word = self.board.word(slot.column)
+        if version.number in slot.held and word != slot.answers:
+            word = self._turn(slot, version.number)
+        return version.number in slot.held and word in slot.held
+
+    def _turn(self, slot: Slot, number: int) -> int:
+        """Tell the other processes that this version is ready here; what is answered from now."""
+        with self.lock:
+            if self._slots.get(slot.model_id) is not slot:
+                return 0  # the lease ran out meanwhile, and all is loaded anew
+            word = self.board.ready(slot.column, number)
+        if word != slot.answers and word in slot.held:
+            slot.answers = word
+            log.info("serving version %d of %s", word, slot.name)
+        return word
+
+    def _prepare(self, missing: list[tuple[Slot, Model, Dataset, Version]]) -> None:
+        """Load versions aside and let them be answered from, one model after another."""
+        for slot, model, dataset, version in missing:
+            try:
+                if version.number not in slot.held:
+                    self._replace(slot, model, dataset, version)
+                self._join(slot, model, dataset)
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer; served versions stay: %s", error)
+
+    def _replace(self, slot: Slot, model: Model, dataset: Dataset, version: Version) -> None:
+        with self._traced(version):
+            try:
+                fresh = self.load(model, dataset, version)
+            except FAULTS as error:
+                if slot.error is None:
+                    log.warning(
+                        "version %d of %s cannot be loaded: %s", version.number, model.name, error
+                    )
+                slot.error = str(error)
+                return
+            reached("swap:loaded")
+            if self.announce(slot, version, fresh) is None:
+                return  # a newer one is published, or the lease is gone: the next round sees it
+            slot.error = None
+            reached("swap:announced")
+            self._turn(slot, version.number)
+            reached("swap:done")
+
+    def _join(self, slot: Slot, model: Model, dataset: Dataset) -> None:
+        """Load what the other processes answer from, where they have not come to the newest."""
+        word = self.board.word(slot.column)
+        if not word or word in slot.held:
+            return
+        with self.backend.db.reading() as session:
+            version = registry.version_numbered(session, model, word)
+        try:
+            self.announce(slot, version, self.load(model, dataset, version), retired=True)
+        except FAULTS as error:
+            slot.error = slot.error or str(error)
+
+    def load(self, model: Model, dataset: Dataset, version: Version) -> Served:
+        """The version in memory; raises one of `FAULTS`."""
+        device = self.backend.settings.device
+        return load(self.backend.checkpoints, device, model, dataset, version)
+
+    def announce(
+        self,
+        slot: Slot,
+        version: Version,
+        fresh: Served,
+        *,
+        users: int = 0,
+        retired: bool = False,
+        untainted: bool = False,
+    ) -> Served | None:
+        """Tell the database that this process may answer from `fresh`, then keep it at hand.
+
+        Returns what is at hand, used by so many `users` from the start; None when it may not
+        be: see `core.replicas.adopt`, also for the last two arguments.
+        """
+        with self._telling:
+            with self.lock:
+                if self._replica is None or self._slots.get(slot.model_id) is not slot:
+                    return None
+                slot.coming.append(fresh)
+                entry = slot.entry(self.board.word(slot.column))
+            may = False
+            try:
+                may = replicas.adopt(
+                    self.backend.db,
+                    self._replica,
+                    version,
+                    entry,
+                    retired=retired,
+                    untainted=untainted,
+                )
+            finally:
+                with self.lock:
+                    slot.coming.remove(fresh)
+                    held = slot.held.setdefault(version.number, fresh) if may else None
+                    if held is not None:
+                        held.users += users
+                        self._told = {**self._told, slot.model_id: entry}
+        return held
 
     def _traced(self, version: Version) -> AbstractContextManager[Any]:
         """A span of the trace in which the version was asked for."""
         parent = None
         if tracing.enabled() and version.job_id is not None:
-            with self._backend.db.reading() as session:
+            with self.backend.db.reading() as session:
                 calls = requests.calls_of(session, version.job_id, most=1)
             parent = calls[0][1] if calls else None
         return tracing.span("swap", parent=parent, version=version.id)
-
-    def _replace(self, slot: _Slot, model: Model, dataset: Dataset, version: Version) -> None:
-        try:
-            fresh = self._load(model, dataset, version)
-        except (LetheError, ValueError, KeyError, RuntimeError) as error:
-            if slot.error is None:
-                log.warning(
-                    "version %d of %s cannot be loaded: %s", version.number, model.name, error
-                )
-            slot.error = str(error)
-        else:
-            self._swap(model, version, slot, fresh)
-
-    def _load(self, model: Model, dataset: Dataset, version: Version) -> Served:
-        checkpoint = self._backend.checkpoints.read(version.digest)
-        architecture = Architecture.from_dict(json.loads(checkpoint.metadata["architecture"]))
-        forward = prepared(load_arrays(architecture, checkpoint.arrays), self._device)
-        return Served(
-            model.name,
-            version.number,
-            version.digest,
-            forward,
-            architecture.input_shape,
-            list(dataset.classes),
-        )
-
-    def _swap(self, model: Model, version: Version, slot: _Slot, fresh: Served) -> None:
-        reached("swap:loaded")
-        old = slot.served
-        also = [served.digest for served in slot.draining] + ([old.digest] if old else [])
-        assert self._replica is not None, "a replica announces itself before it loads"
-        if not replicas.adopt(self._backend.db, self._replica, version, also):
-            return  # a newer one is published, or the lease is gone: the next round sees it
-        reached("swap:announced")
-        with self._lock:
-            slot.served, slot.error = fresh, None
-            if old is not None:
-                slot.draining.append(old)
-        reached("swap:done")
-        log.info("serving version %d of %s", version.number, model.name)

@@ -15,7 +15,6 @@ from starlette.types import Receive
 from core.errors import Invalid, Unavailable
 from service.inference.engine import Answered, Inference
 from service.inference.inputs import from_files
-from service.inference.loader import Served
 from service.inference.open_inference_answer import write_answer
 from service.inference.open_inference_body import accepted_coding, packed, read_object, unpacked
 from service.inference.open_inference_facts import (
@@ -27,6 +26,7 @@ from service.inference.open_inference_facts import (
 )
 from service.inference.open_inference_request import InferenceRequest, read_request
 from service.inference.predict import unless_gone, whole_body
+from service.inference.versions import Served
 
 AT_ONCE = 64 * 1024
 """Bodies of more bytes are read in a thread: others would wait meanwhile."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.inference.loader import Served
 from service.inference.open_inference_request import INFORMATION, INPUT
 from service.inference.open_inference_tensors import DATATYPES
+from service.inference.versions import Served
 from service.schemas.predictions import MOST_IMAGES, MOST_SAMPLES
 
 PLATFORM = "pytorch_vib"

@@ -20,7 +20,7 @@ from service.inference.batcher import quick
 from service.inference.bodies import Question, read, seconds_allowed
 from service.inference.engine import Answered, Inference
 from service.inference.inputs import Floats, Shape, from_bytes, from_files, from_lists
-from service.inference.loader import Served
+from service.inference.versions import Served
 from service.keyring import Keyring, bearer
 from service.metrics import Metrics
 
@@ -42,13 +42,16 @@ async def predict(scope: Scope, receive: Receive, send: Send) -> None:
     began = time.perf_counter()
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     question = await read(body, content_type, scope["query_string"])
-    async with inference.use(question.model, question.version) as served:
+    served = await inference.hold(question.model, question.version)
+    try:
         if question.files:
             images = await asyncio.to_thread(from_files, question.files, served.shape)
         else:
             images = _images(question, served.shape)
         answering = inference.infer(served, images, samples=question.samples, deadline=deadline)
         answered = await unless_gone(answering, receive, served, len(images))
+    finally:
+        inference.loader.release(served)
     metrics: Metrics = state.metrics
     metrics.predicted(served.model, len(images), time.perf_counter() - began)
     content = _content(answered)

@@ -164,7 +164,7 @@ def test_metrics_of_a_job_under_way_and_done(
     assert found["lethe_jobs_held", "unlearning"] == 1
     replica = replicas.announce(api_backend.db, 30.0)
     version = api_hand.publish(held)
-    assert replicas.adopt(api_backend.db, replica, version, [])
+    assert replicas.adopt(api_backend.db, replica, version, factories.entry_of(version))
     gates = [{"gate": "G1", "name": "membership", "verdict": "PASS"}]
     with api_backend.db.transaction() as tx:
         tx.session.get_one(Job, held.job_id).verification = {"verdict": "PASS", "gates": gates}

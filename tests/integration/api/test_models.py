@@ -11,6 +11,7 @@ from core import registry, replicas
 from core.backend import Backend
 from core.datasets import dataset_named
 from core.records import Version
+from tests.factories import entry_of
 from tests.integration.api.hand import Hand
 
 BACK = {"version": 1, "reason": "the new one is worse"}
@@ -42,7 +43,7 @@ def test_a_model_shows_what_should_be_served_and_what_is(
 ) -> None:
     version = serving(api_backend)
     replica = replicas.announce(api_backend.db, 30)
-    assert replicas.adopt(api_backend.db, replica, version, [])
+    assert replicas.adopt(api_backend.db, replica, version, entry_of(version))
     replicas.announce(api_backend.db, 30)  # one that serves nothing yet
     [model] = api.get("/models").json()["items"]
     alone = api.get("/models/digits").json()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core import facts, registry, replicas, requests
 from core.backend import Backend
 from core.records import Job, Version
-from tests.factories import make_dataset, make_model, submit
+from tests.factories import entry_of, make_dataset, make_model, submit
 from tests.integration.core.helpers import claimed
 
 
@@ -52,7 +52,7 @@ def test_models_and_versions_with_who_serves_them(backend: Backend) -> None:
         )  # fmt: skip
         job.base_version_id, job.result_version_id = base.id, made.id
     replica = replicas.announce(backend.db, 60)
-    assert replicas.adopt(backend.db, replica, base, [])
+    assert replicas.adopt(backend.db, replica, base, entry_of(base))
     with backend.db.reading() as session:
         shown = {each.model.id: each for each in facts.of_models(session, [idle, model])}
         assert list(shown) == [idle.id, model.id]

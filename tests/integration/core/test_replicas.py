@@ -13,7 +13,7 @@ from sqlalchemy import update
 from core import leases, registry, replicas
 from core.backend import Backend
 from core.records import Lease, Replica, Version
-from tests.factories import with_model
+from tests.factories import entry_of, submit, with_model
 from tests.integration.core.helpers import at_once
 
 
@@ -66,9 +66,9 @@ def test_what_is_adopted_is_reported_before_it_is_served(backend: Backend) -> No
     old, new = versions(backend)
     replica = replicas.announce(backend.db, 60)
     assert replicas.renew(backend.db, replica, {"other": {"digest": "x"}}, 60)
-    assert replicas.adopt(backend.db, replica, old, [])
+    assert replicas.adopt(backend.db, replica, old, entry_of(old))
     publish(backend, new)
-    assert replicas.adopt(backend.db, replica, new, [old.digest])
+    assert replicas.adopt(backend.db, replica, new, entry_of(new, old.digest))
     with backend.db.reading() as session:
         (found,) = replicas.live(session)
         assert found.serving == {
@@ -96,9 +96,21 @@ def test_what_may_not_be_served_is_not_adopted(backend: Backend, why: str) -> No
     elif why == "gone":
         replicas.leave(backend.db, replica)
     wanted = new if why == "candidate" else old
-    assert replicas.adopt(backend.db, replica, wanted, []) is False
+    assert replicas.adopt(backend.db, replica, wanted, entry_of(wanted)) is False
     with backend.db.reading() as session:
         assert replicas.still_serving(session, old.model_id, {wanted.digest}) == []
+
+
+def test_a_retained_version_is_adopted_where_that_is_asked_for(backend: Backend) -> None:
+    old, new = versions(backend)
+    publish(backend, new)
+    replica = replicas.announce(backend.db, 60)
+    assert replicas.adopt(backend.db, replica, old, entry_of(old), retired=True, untainted=True)
+    request = submit(backend).request
+    with backend.db.reading() as session:
+        assert registry.taints(session, [old.id]) == {old.id: [request.id]}
+    assert not replicas.adopt(backend.db, replica, old, entry_of(old), retired=True, untainted=True)
+    assert replicas.adopt(backend.db, replica, old, entry_of(old), retired=True)
 
 
 def test_an_adoption_comes_wholly_before_or_after_a_publication(postgres_backend: Backend) -> None:
@@ -107,7 +119,7 @@ def test_an_adoption_comes_wholly_before_or_after_a_publication(postgres_backend
     replica = replicas.announce(backend.db, 60)
     answers: list[bool] = []
     thread = threading.Thread(
-        target=lambda: answers.append(replicas.adopt(backend.db, replica, old, []))
+        target=lambda: answers.append(replicas.adopt(backend.db, replica, old, entry_of(old)))
     )
     with backend.db.transaction() as tx:
         registry.lock_model(tx, new.model_id)
