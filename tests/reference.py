@@ -70,6 +70,7 @@ JSON in and out. `GET /docs` of a running service shows every field;
 `Authorization: Bearer KEY`; one of the scopes named must be among the key's. `X-Request-ID` is
 accepted and returned. A list answers `{"items": [...], "next": cursor or null}`; pass the
 cursor back as `cursor`. Times are RFC 3339 in UTC, rates are fractions 0..1.
+Below `/v2` predictions are also given by the [Open Inference Protocol](open-inference.md).
 
 `POST /erasure-requests` takes an `Idempotency-Key`: the same key and body are answered as they
 were the first time, the same key with another body is 409. `GET /jobs/{job_id}` has an `ETag`;
