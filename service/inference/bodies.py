@@ -88,7 +88,7 @@ def _set(question: Question, name: str, value: str) -> None:
 
 def _set_number(question: Question, name: str, value: int | None, came: str) -> None:
     if name == "version":
-        if value is None or value < 1:
+        if value is None or not 1 <= value < 2**31:
             raise invalid(name, f"must be a version's number, such as 1, got {came}")
         question.version = value
     else:

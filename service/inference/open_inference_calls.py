@@ -99,12 +99,18 @@ async def _model_ready(call: Call) -> Response:
 
 async def _metadata(call: Call) -> Response:
     async with call.inference.use(call.model, call.version) as served:
-        return _json(model_metadata(served))
+        return _json(model_metadata(served, await _versions(call, served)))
 
 
 async def _config(call: Call) -> Response:
     async with call.inference.use(call.model, call.version) as served:
-        return _json(model_config(served))
+        return _json(model_config(served, await _versions(call, served)))
+
+
+async def _versions(call: Call, served: Served) -> list[int]:
+    """Those that may be asked for; the serving one too while it still remembers somebody."""
+    offered = await asyncio.to_thread(call.inference.loader.pins.offered, served.model)
+    return sorted({*offered, served.number})
 
 
 async def _index(call: Call) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,11 +32,11 @@ def _outputs(served: Served) -> list[tuple[str, str, list[int]]]:
     ]
 
 
-def model_metadata(served: Served) -> dict[str, Any]:
-    """The tensors of a model; N, the number of images, is -1."""
+def model_metadata(served: Served, versions: Sequence[int]) -> dict[str, Any]:
+    """The tensors of a model; N, the number of images, is -1. versions: may be asked for."""
     return {
         "name": served.model,
-        "versions": [str(served.number)],
+        "versions": [str(number) for number in versions],
         "platform": PLATFORM,
         "inputs": [
             {
@@ -58,12 +58,12 @@ def model_metadata(served: Served) -> dict[str, Any]:
     }
 
 
-def model_config(served: Served) -> dict[str, Any]:
+def model_config(served: Served, versions: Sequence[int]) -> dict[str, Any]:
     """The same as Triton's model configuration has it: shapes without N."""
     return {
         "name": served.model,
         "platform": PLATFORM,
-        "version_policy": {"specific": {"versions": [served.number]}},
+        "version_policy": {"specific": {"versions": list(versions)}},
         "max_batch_size": MOST_IMAGES,
         "input": [{"name": INPUT, "data_type": "TYPE_FP32", "dims": list(served.shape)}],
         "output": [

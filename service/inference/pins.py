@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOST_PINS = 4
 """Versions of one model in memory besides the serving one; the one not used longest goes first."""
 
+_PUBLISHED = ("serving", "retired")
+
 
 class Pins:
     """Loaded when first asked for; let go when they are tainted or destroyed, or too many."""
@@ -78,13 +80,26 @@ class Pins:
                     del slot.pins[next(iter(slot.pins))]
             return held
 
+    def offered(self, name: str | None) -> list[int]:
+        """The numbers that may be asked for, by the same rules, oldest first; it blocks."""
+        with self._loader.lock:
+            slot = self._loader.slot(name)
+        with self._loader.backend.db.reading() as session:
+            found = {
+                version.id: version.number
+                for version in reversed(registry.versions(session, slot.model_id))
+                if version.state in _PUBLISHED
+            }
+            tainted = registry.taints(session, found)
+        return [number for id_, number in found.items() if id_ not in tainted]
+
     def lost(self, session: Session) -> set[str]:
         """Ids of pinned versions that may no longer be answered from when they are asked for."""
         with self._loader.lock:
             ids = {slot.held[n].id for slot in self._loader.slots() for n in slot.pins}
         if not ids:
             return ids
-        good = Version.id.in_(ids), Version.state.in_(("serving", "retired"))
+        good = Version.id.in_(ids), Version.state.in_(_PUBLISHED)
         kept = set(session.scalars(select(Version.id).where(*good)))
         return (ids - kept) | set(registry.taints(session, ids))
 
@@ -99,7 +114,7 @@ def _check(session: Session, model: Model, version: Version) -> None:
     named = f"version {version.number} of {model.name!r}"
     if version.state == "destroyed":
         raise Gone(f"{named} remembered what was erased and was destroyed")
-    if version.state not in ("serving", "retired"):
+    if version.state not in _PUBLISHED:
         raise Conflict(f"{named} is a {version.state}: it was never published")
     if registry.taints(session, [version.id]):
         raise Conflict(f"{named} remembers what is to be forgotten; ask for a later version")

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from core import keys
+from core import keys, registry
 from core.backend import open_backend
 from core.errors import Gone, TimedOut, TooBusy
 from core.settings import Settings
@@ -221,6 +222,57 @@ def test_statistics_of_a_model_that_was_not_asked_yet(settings: Settings, traine
         assert fresh.get("/v2/models/stats").json() == {"model_stats": []}
         (found,) = fresh.get("/v2/models/digits/stats").json()["model_stats"]
         assert (found["version"], found["inference_count"], found["last_inference"]) == ("1", 0, 0)
+
+
+def test_retained_versions_can_be_asked_for_until_they_remember_somebody(
+    settings: Settings, trained: Path
+) -> None:
+    shutil.copytree(trained, settings.home, dirs_exist_ok=True)
+    settings.poll_seconds = 0.05
+    with TestClient(create_app(settings)) as several:
+        key = (settings.home / "api-key").read_text().strip()
+        several.headers["Authorization"] = f"Bearer {key}"
+        backend = several.app.state.backend  # type: ignore[attr-defined]
+        with backend.db.reading() as session:
+            before = registry.serving(session, registry.model_named(session, "digits").id)
+            old = backend.checkpoints.read(before.digest)
+        arrays = {name: array * np.float32(0.5) for name, array in old.arrays.items()}
+        stored = backend.checkpoints.write(arrays, old.metadata)
+        with backend.db.transaction() as tx:
+            model = registry.lock_model(tx, before.model_id)
+            version = registry.add_version(
+                tx, model, digest=stored.digest, metrics={}, parent=before
+            )
+            registry.publish(tx, version)
+        until = time.monotonic() + 20
+        while infer(several).json()["model_version"] != "2":
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        metadata = several.get("/v2/models/digits").json()
+        assert (metadata["versions"], metadata["parameters"]["digest"]) == (
+            ["1", "2"],
+            version.digest,
+        )
+        first = several.get("/v2/models/digits/versions/1").json()
+        assert (first["versions"], first["parameters"]["digest"]) == (["1", "2"], before.digest)
+        config = several.get("/v2/models/digits/config").json()
+        assert config["version_policy"] == {"specific": {"versions": [1, 2]}}
+        pinned = infer(several, path="/v2/models/digits/versions/1/infer").json()
+        assert (pinned["model_version"], pinned["parameters"]["digest"]) == ("1", before.digest)
+        stats = several.get("/v2/models/digits/stats").json()["model_stats"]
+        assert [each["version"] for each in stats] == ["1", "2"]
+
+        posted = several.post(
+            "/erasure-requests", json={"model": "digits", "subject_id": "subject-3"}
+        )
+        assert posted.status_code == 202
+        assert several.get("/v2/models/digits").json()["versions"] == ["2"]
+        while infer(several, path="/v2/models/digits/versions/1/infer").status_code == 200:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        refused = infer(several, path="/v2/models/digits/versions/1/infer")
+        assert "remembers what is to be forgotten" in error_of(refused, 409)
+        assert infer(several).json()["model_version"] == "2"
 
 
 def test_without_a_model_it_lives_but_is_not_ready(settings: Settings) -> None:

@@ -103,6 +103,7 @@ def test_a_large_colour_image_is_brought_to_the_models_size(client: TestClient) 
         ({"inputs": [BLANK], "images": [""]}, "body", "either inputs or images"),
         ({"inputs": [BLANK], "extra": 1}, "extra", "is not known here"),
         ({"inputs": [BLANK], "model": 3}, "model", "must be a name, got a number"),
+        ({"inputs": [BLANK], "version": 2**63}, "version", "must be a version's number"),
         (
             {"inputs": [BLANK, [[0.0]]]},
             "inputs[1]",
