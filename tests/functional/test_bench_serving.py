@@ -63,7 +63,8 @@ def test_a_load_sees_answers_breaks_and_refusals() -> None:
 
 @pytest.mark.timeout(120)
 def test_serving_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    short = ["--names", "lethe", "--rounds", "1", "--seconds", "0.5", "--concurrency", "1", "4"]
+    quick = ["--rounds", "1", "--seconds", "0.5", "--calm", "99"]
+    short = ["--names", "lethe", "--concurrency", "1", "4", *quick]
     assert serving.main([*short, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [(row["name"], row["concurrency"]) for row in found["rows"]] == [
