@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import TimedOut, TooBusy
-from service.inference.forward import MOST_ROWS, Floats, Forward, Outputs
+from service.inference.forward import Floats, Forward, Outputs
 
 AT_ONCE = 0.0005
 """Seconds for eight images below which a version is computed in the event loop."""
@@ -102,7 +102,7 @@ class Batcher:
             first = batch[0] if batch else call
             if first.forward is not call.forward or first.samples != call.samples:
                 rest.append(call)
-            elif batch and rows + len(call.images) > MOST_ROWS:
+            elif batch and rows + len(call.images) > call.forward.most:
                 rest.append(call)
                 break
             else:
@@ -135,7 +135,7 @@ class Batcher:
 
 def quick(forward: Forward, rows: int) -> bool:
     """Is a pass over so many images worth no thread?"""
-    return forward.seconds < AT_ONCE and rows <= MOST_ROWS
+    return forward.seconds < AT_ONCE and rows <= forward.most
 
 
 _Result = Outputs | Exception

@@ -46,7 +46,11 @@ class Board:
         self._thread = threading.Lock()
         self._name = secrets.randbits(63) | 1
         self._row = 0
-        self.beat()
+        try:
+            self.beat()
+        except LetheError:
+            self._shut()
+            raise
 
     @staticmethod
     def make(path: Path) -> None:
@@ -57,6 +61,9 @@ class Board:
         """This process is waited for no longer."""
         with self._locked():
             self._clear(self._row)
+        self._shut()
+
+    def _shut(self) -> None:
         self._words.release()
         self._map.close()
         self._file.close()

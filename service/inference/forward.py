@@ -27,11 +27,11 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Layer = tuple[Floats, Floats]
 
-MOST_ROWS = 64
-"""Images in one pass; more are taken in parts."""
-
 SHAPES = (1, 2, 4, 8, 16, 32, 64)
-"""Batches that a pass is warmed up for; others are padded to the next."""
+"""Sizes of a batch; PyTorch's passes are warmed up for each, others are padded to the next."""
+
+MOST_ON_CPU = 16
+"""Images of one pass through convolutions on a CPU: more take longer and are no faster each."""
 
 
 class Outputs(NamedTuple):
@@ -49,9 +49,13 @@ class Outputs(NamedTuple):
 
 
 class Forward(Protocol):
-    """A version, ready to answer. seconds: what a pass over eight images takes."""
+    """A version, ready to answer.
+
+    seconds: what a pass over eight images takes. most: images of different calls in one pass.
+    """
 
     seconds: float
+    most: int
 
     def __call__(self, images: Floats, samples: int) -> Outputs:
         """Classify float32 images in 0..1 [N, C, H, W], N >= 1, with `samples` draws of z."""
@@ -67,8 +71,9 @@ def prepared(vib: VIB, device: str) -> Forward:
         forward = Network(vib.to(device))
     shape = vib.architecture.input_shape
     for rows in SHAPES:
-        for samples in (0, 1):
-            forward(np.zeros((rows, *shape), np.float32), samples)
+        if rows <= forward.most:
+            forward(np.zeros((rows, *shape), np.float32), 0)
+    forward(np.zeros((1, *shape), np.float32), 1)
     images = np.zeros((8, *shape), np.float32)
     times = []
     for _ in range(3):
@@ -92,6 +97,7 @@ class Dense:
     """
 
     seconds = 0.0
+    most = SHAPES[-1]
 
     def __init__(self, vib: VIB) -> None:
         a = vib.architecture
@@ -163,6 +169,7 @@ class Network:
     seconds = 0.0
 
     def __init__(self, vib: VIB) -> None:
+        self.most = SHAPES[-1] if vib.device.type == "cuda" else MOST_ON_CPU
         self._vib = vib.eval()
         self._noise = _noise(vib.architecture.latent).to(vib.device)
         self._graphs: dict[int, Callable[[Floats], Floats]] = {}
@@ -178,8 +185,8 @@ class Network:
     def __call__(self, images: Floats, samples: int) -> Outputs:
         """See `Forward`."""
         parts = [
-            self._part(images[start : start + MOST_ROWS], samples)
-            for start in range(0, len(images), MOST_ROWS)
+            self._part(images[start : start + self.most], samples)
+            for start in range(0, len(images), self.most)
         ]
         packed = np.concatenate(parts)
         return Outputs(packed[:, :-2], packed[:, -2], packed[:, -1] if samples else None)
