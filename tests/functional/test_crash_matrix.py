@@ -180,7 +180,7 @@ def ended(deployment: Deployment, start: Start) -> Outcome:
         answers = client.predict("digits", pictures())
     alive = [p for p in deployment.processes if p.popen.poll() is None]
     for process in alive:
-        process.popen.terminate()
+        process.popen.send_signal(signal.SIGTERM)
     for process in alive:
         assert process.popen.wait(60) == 0, process.text
         assert "Traceback" not in process.text, process.text
