@@ -48,7 +48,6 @@ NTH = {
 }
 WORKER = [name for name in POINTS if name not in SERVICE]
 SAMPLE = [  # of `make test`
-    ("embedded", "checkpoint:after-rename"),
     ("embedded", "delete:after"),
     ("embedded", "swap:announced"),
     ("production", "publish:before-commit"),

@@ -40,35 +40,51 @@ def gone(home: Path, seconds: float) -> bool:
     return not running_under(home)
 
 
-def test_once(empty: Deployment) -> None:
-    done = empty.lethe("demo", "--once", seconds=220)
-    assert done.returncode == 0, done.stderr
-    home = empty.folder / "var" / "demo"
-    assert re.search(r"Predictions meanwhile: \d{2,} answered, 0 failed, 0 from", done.stdout)
-    assert re.search(r"versions 1 then \d+$", done.stdout, re.MULTILINE)
-    assert "Forgotten by rfu_ss in" in done.stdout, "and not by retraining, which is the last rung"
-    assert re.search(r"108 erased images: before in \d+ of \d+ files, now in 0 of", done.stdout)
-    trigger = next(x for x in done.stdout.splitlines() if "planted trigger works" in x).split()
+def check_story(deployment: Deployment, said: str) -> None:
+    """What the demo has printed, and the certificate that it has left."""
+    assert re.search(r"Predictions meanwhile: \d{2,} answered, 0 failed, 0 from", said)
+    assert re.search(r"versions 1 then \d+$", said, re.MULTILINE)
+    assert "Forgotten by rfu_ss in" in said, "and not by retraining, which is the last rung"
+    assert re.search(r"108 erased images: before in \d+ of \d+ files, now in 0 of", said)
+    trigger = next(x for x in said.splitlines() if "planted trigger works" in x).split()
     before, after, retrained = (float(cell.rstrip("%")) for cell in trigger[-3:])
     assert before > 50
     assert after < 15
     assert retrained < 15
-    certificate = re.search(r"Certificate: (\S+),", done.stdout)
+    certificate = re.search(r"Certificate: (\S+),", said)
     assert certificate is not None
-    key = home / "certificate-key.pem"
-    assert "holds" in empty.ok("verify-certificate", certificate[1], "--key", str(key))
-    assert gone(home, 0.0)
+    key = deployment.folder / "var" / "demo" / "certificate-key.pem"
+    assert "holds" in deployment.ok("verify-certificate", certificate[1], "--key", str(key))
+
+
+def test_its_story_holds_and_it_serves_on_until_ctrl_c(empty: Deployment) -> None:
+    demo = empty.start("demo")
+    demo.wait_for("Serving until Ctrl-C", 400)
+    url = demo.wait_for("Starting the service on").split()[4]
+    assert httpx.get(f"{url}/readyz").status_code == 200
+    assert demo.end(signal.SIGINT) == 0
+    assert gone(empty.folder / "var" / "demo", 0.0)
+    check_story(empty, demo.text)
+
+
+@pytest.mark.long
+def test_once(empty: Deployment) -> None:
+    done = empty.lethe("demo", "--once", seconds=400)
+    assert done.returncode == 0, done.stderr
+    assert gone(empty.folder / "var" / "demo", 0.0)
+    check_story(empty, done.stdout)
 
 
 def start(empty: Deployment) -> tuple[Process, Path]:
     """A demo whose service and worker have just been started."""
     demo = empty.start("demo")
-    demo.wait_for("POST /erasure-requests", 180)
+    demo.wait_for("POST /erasure-requests", 300)
     home = empty.folder / "var" / "demo"
     assert len(running_under(home)) >= 2
     return demo, home
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_children_too(empty: Deployment) -> None:
     demo, home = start(empty)
     assert demo.end(signal.SIGINT) == 130
@@ -92,12 +108,3 @@ def test_only_its_own_folder_is_emptied(tmp_path: Path) -> None:
     home = empty_home(tmp_path / "new")
     (home / "store").mkdir()
     assert not (empty_home(home) / "store").exists()
-
-
-def test_it_serves_on_until_ctrl_c(empty: Deployment) -> None:
-    demo = empty.start("demo")
-    url = demo.wait_for("Starting the service on", 180).split()[4]
-    demo.wait_for("Serving until Ctrl-C", 120)
-    assert httpx.get(f"{url}/readyz").status_code == 200
-    assert demo.end(signal.SIGINT) == 0
-    assert gone(empty.folder / "var" / "demo", 0.0)
