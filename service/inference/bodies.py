@@ -22,7 +22,7 @@ NAMES = ("model", "version", "samples", "inputs", "images")
 """What a JSON body may hold; the first three may be in the query instead."""
 
 MOST_LISTS = 500_000
-"""Lists in one JSON body; 1,024 images of 3 x 150 rows are fewer.
+"""Lists and objects in one JSON body; 1,024 images of 3 x 150 rows are fewer.
 
 In memory an empty one takes thirty times its place in the body, and NumPy looks at each.
 """
@@ -139,9 +139,11 @@ def _from_json(question: Question, body: bytes) -> None:
 
 
 def _parsed(body: bytes) -> Any:
-    lists = body.count(b"[")
+    lists = body.count(b"[") + body.count(b"{")
     if lists > MOST_LISTS:
-        raise invalid("body", f"holds {lists} lists; at most {MOST_LISTS} are taken at once")
+        raise invalid(
+            "body", f"holds {lists} lists and objects; at most {MOST_LISTS} are taken at once"
+        )
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
