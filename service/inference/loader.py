@@ -157,9 +157,10 @@ class Loader:
 
     def _settled(self) -> bool:
         """Is all in place that can be?"""
+        if self._loading is not None and not self._loading.done():
+            return False
         with self.lock:
-            waiting = [s for s in self._slots.values() if not (self._current(s) or s.error)]
-        return not waiting
+            return all(self._current(slot) or slot.error for slot in self._slots.values())
 
     def _run(self) -> None:
         while not self._over.wait(self.backend.settings.poll_seconds):
@@ -230,7 +231,7 @@ class Loader:
             self._slots[model.id] = slot
             self._names[model.name] = model.id
         word = self.board.word(slot.column)
-        if version.number in slot.held and word != slot.answers:
+        if version.number in slot.held and not word == slot.answers == version.number:
             word = self._turn(slot, version.number)
         return version.number in slot.held and word in slot.held
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from sqlalchemy import update
 
 from core import registry, replicas
 from core.errors import NotFound, Unavailable
-from core.records import Model, Replica, Version
+from core.records import Model, Replica
 from service.inference.loader import Loader
+from tests.integration.inference.publishing import publish, until
 from worker.engine import Engine
 
 
@@ -31,29 +30,6 @@ def _model(engine: Engine) -> Model:
         return registry.model_named(session, "digits")
 
 
-def _publish(engine: Engine, scale: float = 0.5) -> Version:
-    """A new version: the serving one with its weights scaled."""
-    backend = engine.backend
-    with backend.db.reading() as session:
-        before = registry.serving(session, _model(engine).id)
-    assert before is not None
-    checkpoint = backend.checkpoints.read(before.digest)
-    arrays = {name: (a * scale).astype(np.float32) for name, a in checkpoint.arrays.items()}
-    stored = backend.checkpoints.write(arrays, checkpoint.metadata)
-    with backend.db.transaction() as tx:
-        model = registry.lock_model(tx, before.model_id)
-        version = registry.add_version(tx, model, digest=stored.digest, metrics={}, parent=before)
-        registry.publish(tx, version)
-    return version
-
-
-def _until(what: object, seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
-
-
 def _serves(loader: Loader, number: int) -> bool:
     return loader.status().get("digits", {}).get("version") == number
 
@@ -62,8 +38,8 @@ def test_what_is_published_is_served_and_reported(engine: Engine, loader: Loader
     assert loader.ready()
     with loader.use(None) as served:
         assert (served.model, served.number) == ("digits", 1)
-    version = _publish(engine)
-    _until(lambda: _serves(loader, 2))
+    version = publish(engine.backend)
+    until(lambda: _serves(loader, 2))
 
     def told() -> bool:
         with engine.backend.db.reading() as session:
@@ -71,7 +47,7 @@ def test_what_is_published_is_served_and_reported(engine: Engine, loader: Loader
         entry = replica.serving[version.model_id]
         return (entry["digest"], entry["also"]) == (version.digest, [])
 
-    _until(told)
+    until(told)
 
 
 def test_a_request_keeps_its_version_and_the_old_one_counts_as_served_until_it_ends(
@@ -80,8 +56,8 @@ def test_a_request_keeps_its_version_and_the_old_one_counts_as_served_until_it_e
     model = _model(engine)
     with loader.use("digits") as served:
         old = served.digest
-        _publish(engine)
-        _until(lambda: _serves(loader, 2))
+        publish(engine.backend)
+        until(lambda: _serves(loader, 2))
         assert served.number == 1
         with engine.backend.db.reading() as session:
             assert replicas.still_serving(session, model.id, {old}) != []
@@ -92,7 +68,7 @@ def test_a_request_keeps_its_version_and_the_old_one_counts_as_served_until_it_e
         with engine.backend.db.reading() as session:
             return replicas.still_serving(session, model.id, {old}) == []
 
-    _until(drained)
+    until(drained)
 
 
 def test_no_answer_is_older_than_one_given_before_and_none_fails(
@@ -114,9 +90,9 @@ def test_no_answer_is_older_than_one_given_before_and_none_fails(
     for thread in threads:
         thread.start()
     for number in range(2, 6):
-        _publish(engine, 0.9)
-        _until(lambda number=number: _serves(loader, number))
-    _until(lambda: all(mine[-1] == 5 for mine in seen))
+        publish(engine.backend, 0.9)
+        until(lambda number=number: _serves(loader, number))
+    until(lambda: all(mine[-1] == 5 for mine in seen))
     over.set()
     for thread in threads:
         thread.join()
@@ -139,7 +115,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving(
             (folder / f"{digest}.safetensors").write_bytes(b"not what its name says")
         version = registry.add_version(tx, model, digest=digest, metrics={}, parent=before)
         registry.publish(tx, version)
-    _until(lambda: loader.status()["digits"]["error"] is not None)
+    until(lambda: loader.status()["digits"]["error"] is not None)
     assert loader.status()["digits"]["version"] == 1
     assert loader.ready()
     with loader.use("digits") as served:
@@ -152,7 +128,7 @@ def test_a_replica_whose_lease_ran_out_serves_nothing_until_it_has_loaded_anew(
     backend = engine.backend
     backend.settings.replica_lease_seconds = 0.3
     monkeypatch.setattr(replicas, "renew", lambda *_: (_ for _ in ()).throw(_database_gone()))
-    _until(lambda: not loader.ready())
+    until(lambda: not loader.ready())
     with pytest.raises(Unavailable, match="lost touch"), loader.use("digits"):
         pass
     with backend.db.transaction() as tx:
@@ -164,7 +140,7 @@ def test_a_replica_whose_lease_ran_out_serves_nothing_until_it_has_loaded_anew(
         with backend.db.reading() as session:
             return len(replicas.live(session))
 
-    _until(lambda: live() == 1 and loader.ready())
+    until(lambda: live() == 1 and loader.ready())
     with loader.use("digits") as served:
         assert served.number == 1
 
@@ -181,7 +157,7 @@ def test_a_model_is_named_unless_there_is_only_one(engine: Engine, loader: Loade
     from worker.train import first_training
 
     first_training(engine.backend, "second", "digits", epochs=1, device="cpu")
-    _until(lambda: "second" in loader.status())
+    until(lambda: "second" in loader.status())
     with pytest.raises(NotFound, match="name the model: digits, second"), loader.use(None):
         pass
 

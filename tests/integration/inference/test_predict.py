@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +14,20 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from core import keys, registry
+from core import keys
 from core.backend import open_backend
 from core.settings import Settings
-from service.app import create_app
 from tests.conftest import SECRET
+from tests.integration.inference.conftest import digits
 
 BLANK = np.zeros((1, 8, 8)).tolist()
 
 
-@pytest.fixture(scope="module")
-def home(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    copy = tmp_path_factory.mktemp("served") / "home"
-    shutil.copytree(trained, copy)
-    return copy
-
-
-@pytest.fixture(scope="module")
-def client(home: Path) -> Iterator[TestClient]:
-    settings = Settings(home=home, secret=SECRET)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
-        key = Path(settings.home / "api-key").read_text().strip()
-        client.headers["Authorization"] = f"Bearer {key}"
-        yield client
-
-
-def _digits(home: Path) -> tuple[np.ndarray, np.ndarray]:
-    backend = open_backend(Settings(home=home, secret=SECRET))
-    with backend.db.reading() as session:
-        dataset = registry.model_named(session, "digits").dataset_id
-    batch = backend.samples.load(dataset, "test")
-    backend.close()
-    return batch.images, batch.labels
-
-
 def test_real_digits_are_recognised_and_the_answer_names_its_version(
-    home: Path, client: TestClient
+    served_home: Path, predictor: TestClient
 ) -> None:
-    images, labels = _digits(home)
-    answer = client.post("/predict", json={"inputs": (images / 255.0).tolist()})
+    images, labels = digits(served_home)
+    answer = predictor.post("/predict", json={"inputs": (images / 255.0).tolist()})
     assert answer.status_code == 200
     body = answer.json()
     assert (body["model"], body["version"]) == ("digits", 1)
@@ -68,16 +41,16 @@ def test_real_digits_are_recognised_and_the_answer_names_its_version(
 
 
 def test_the_same_image_as_list_base64_and_body_gets_the_same_answer(
-    home: Path, client: TestClient
+    served_home: Path, predictor: TestClient
 ) -> None:
-    pixels = _digits(home)[0][3, 0]
+    pixels = digits(served_home)[0][3, 0]
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     png = buffer.getvalue()
     answers = [
-        client.post("/predict", json={"model": "digits", "inputs": [(pixels / 255.0).tolist()]}),
-        client.post("/predict", json={"images": [base64.b64encode(png).decode()]}),
-        client.post("/predict", content=png, headers={"Content-Type": "image/png"}),
+        predictor.post("/predict", json={"model": "digits", "inputs": [(pixels / 255.0).tolist()]}),
+        predictor.post("/predict", json={"images": [base64.b64encode(png).decode()]}),
+        predictor.post("/predict", content=png, headers={"Content-Type": "image/png"}),
     ]
     first, *others = [a.json()["predictions"][0] for a in answers]
     for other in others:
@@ -85,10 +58,10 @@ def test_the_same_image_as_list_base64_and_body_gets_the_same_answer(
         assert other["probabilities"] == pytest.approx(first["probabilities"], abs=1e-6)
 
 
-def test_a_large_colour_image_is_brought_to_the_models_size(client: TestClient) -> None:
+def test_a_large_colour_image_is_brought_to_the_models_size(predictor: TestClient) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48), (200, 10, 10)).save(buffer, "JPEG")
-    answer = client.post(
+    answer = predictor.post(
         "/predict", json={"images": [base64.b64encode(buffer.getvalue()).decode()]}
     )
     assert answer.status_code == 200
@@ -126,9 +99,9 @@ def test_a_large_colour_image_is_brought_to_the_models_size(client: TestClient) 
     ],
 )
 def test_a_wrong_question_is_told_where_and_what(
-    client: TestClient, body: Any, where: str, what: str
+    predictor: TestClient, body: Any, where: str, what: str
 ) -> None:
-    answer = client.post("/predict", json=body)
+    answer = predictor.post("/predict", json=body)
     assert answer.status_code == 422
     problem = answer.json()
     assert answer.headers["Content-Type"].startswith("application/problem+json")
@@ -137,11 +110,13 @@ def test_a_wrong_question_is_told_where_and_what(
 
 
 @pytest.mark.parametrize("model", [{}, {"model": "digits"}])
-def test_a_long_text_among_numbers_takes_no_room(client: TestClient, model: dict[str, str]) -> None:
+def test_a_long_text_among_numbers_takes_no_room(
+    predictor: TestClient, model: dict[str, str]
+) -> None:
     body = json.dumps({"inputs": [[0.5] * 500 + ["a" * 200_000]], **model}).encode()
     tracemalloc.start()
     try:
-        answer = client.post("/predict", content=body)
+        answer = predictor.post("/predict", content=body)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -162,43 +137,45 @@ def test_a_long_text_among_numbers_takes_no_room(client: TestClient, model: dict
         (b'{"inputs": [[' + b"{}," * 500_000 + b"{}]]}", "holds 500004 lists and objects"),
     ],
 )
-def test_a_body_that_is_no_json(client: TestClient, body: bytes, what: str) -> None:
-    answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+def test_a_body_that_is_no_json(predictor: TestClient, body: bytes, what: str) -> None:
+    answer = predictor.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert what in answer.json()["detail"]
 
 
-def test_a_truncated_and_a_huge_image_are_refused(client: TestClient) -> None:
+def test_a_truncated_and_a_huge_image_are_refused(predictor: TestClient) -> None:
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (50, 50), dtype=np.uint8)
     Image.fromarray(noise).save(buffer, "PNG")
     cut = buffer.getvalue()[:200]
-    answer = client.post("/predict", content=cut, headers={"Content-Type": "image/png"})
+    answer = predictor.post("/predict", content=cut, headers={"Content-Type": "image/png"})
     assert answer.status_code == 422
     assert "cannot be decoded" in answer.json()["detail"]
     huge = io.BytesIO()
     Image.new("1", (9000, 9000)).save(huge, "PNG")
-    answer = client.post("/predict", content=huge.getvalue(), headers={"Content-Type": "image/png"})
+    answer = predictor.post(
+        "/predict", content=huge.getvalue(), headers={"Content-Type": "image/png"}
+    )
     assert answer.status_code == 422
     assert "too large" in answer.json()["detail"]
 
 
-def test_unknown_model_no_key_and_wrong_scope(home: Path, client: TestClient) -> None:
-    assert client.post("/predict", json={"model": "x", "inputs": [BLANK]}).status_code == 404
-    refused = client.post("/predict", json={"inputs": [BLANK]}, headers={"Authorization": ""})
+def test_unknown_model_no_key_and_wrong_scope(served_home: Path, predictor: TestClient) -> None:
+    assert predictor.post("/predict", json={"model": "x", "inputs": [BLANK]}).status_code == 404
+    refused = predictor.post("/predict", json={"inputs": [BLANK]}, headers={"Authorization": ""})
     assert refused.status_code == 401
-    backend = open_backend(Settings(home=home, secret=SECRET))
+    backend = open_backend(Settings(home=served_home, secret=SECRET))
     with backend.db.transaction() as tx:
         _, text = keys.create(tx, "reader", ["read"])
     backend.close()
-    refused = client.post(
+    refused = predictor.post(
         "/predict", json={"inputs": [BLANK]}, headers={"Authorization": f"Bearer {text}"}
     )
     assert refused.status_code == 403
     assert "predict" in refused.json()["detail"]
 
 
-def test_readiness_tells_what_is_served(client: TestClient) -> None:
-    answer = client.get("/readyz")
+def test_readiness_tells_what_is_served(predictor: TestClient) -> None:
+    answer = predictor.get("/readyz")
     assert answer.status_code == 200
     assert json.loads(answer.text)

@@ -1,0 +1,154 @@
+"""Several processes of one service: none answers from a version that another has left behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core import registry
+from core.errors import Unavailable
+from core.records import Version
+from service.inference import loader as loaders
+from service.inference.board import Board
+from service.inference.loader import Loader
+from tests.integration.inference.publishing import publish, until
+from worker.engine import Engine
+
+Start = Callable[[], Loader]
+
+
+@pytest.fixture
+def start(engine: Engine, tmp_path: Path) -> Iterator[Start]:
+    """Starts loaders that share a board, as processes do; each has a lease of two seconds."""
+    engine.backend.settings.poll_seconds = 0.05
+    board = tmp_path / "board"
+    Board.make(board)
+    started: list[Loader] = []
+
+    def begin() -> Loader:
+        loader = Loader(engine.backend, board, 2)
+        started.append(loader)
+        loader.start()
+        return loader
+
+    yield begin
+    for loader in started:
+        loader.stop()
+
+
+def number(loader: Loader) -> int:
+    with loader.use("digits") as served:
+        return served.number
+
+
+def test_both_turn_when_both_are_ready(engine: Engine, start: Start) -> None:
+    one, other = start(), start()
+    assert (number(one), number(other)) == (1, 1)
+    publish(engine.backend)
+    until(lambda: number(one) == 2)
+    assert number(other) == 2, "at once: the word is one"
+
+
+def test_while_one_cannot_load_it_the_old_one_serves_everywhere(
+    engine: Engine, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = start(), start()
+    real = loaders.Loader.load
+
+    def load(self: Loader, *what: object) -> object:
+        version = what[2]
+        assert isinstance(version, Version)
+        if self is other and version.number == 2 and broken:
+            raise ValueError("out of memory")
+        return real(self, *what)  # type: ignore[arg-type]
+
+    broken = [True]
+    monkeypatch.setattr(loaders.Loader, "load", load)
+    publish(engine.backend)
+    until(lambda: other.status()["digits"]["error"] == "out of memory")
+    until(lambda: 2 in one._slots[next(iter(one._slots))].held)
+    assert (number(one), number(other)) == (1, 1)
+    assert other.ready()
+    broken.clear()
+    until(lambda: number(one) == 2)
+    assert number(other) == 2
+    until(lambda: other.status()["digits"]["error"] is None)
+
+
+def test_one_that_hangs_is_waited_for_as_long_as_its_lease_and_then_answers_nothing_old(
+    engine: Engine, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, hung = start(), start()
+    monkeypatch.setattr(hung, "_round", lambda: None)
+    time.sleep(0.2)  # the round that was under way has ended
+    publish(engine.backend)
+    began = time.monotonic()
+    until(lambda: number(one) == 2)
+    assert time.monotonic() - began > 0.5, "it was waited for"
+    with pytest.raises(Unavailable):
+        number(hung)
+    monkeypatch.undo()
+    until(lambda: _answers(hung, 2))
+
+
+def _answers(loader: Loader, wanted: int) -> bool:
+    try:
+        return number(loader) == wanted
+    except Unavailable:
+        return False
+
+
+def test_one_that_joins_while_the_newest_cannot_be_loaded_serves_what_the_others_do(
+    engine: Engine, start: Start
+) -> None:
+    one = start()
+    backend = engine.backend
+    with backend.db.transaction() as tx:
+        model = registry.lock_model(tx, registry.model_named(tx.session, "digits").id)
+        before = registry.serving(tx.session, model.id)
+        bad = registry.add_version(tx, model, digest="0" * 64, metrics={}, parent=before)
+        registry.publish(tx, bad)
+    until(lambda: one.status()["digits"]["error"] is not None)
+    joined = start()
+    assert (number(one), number(joined)) == (1, 1)
+    assert joined.status()["digits"]["error"] is not None
+
+
+def test_one_that_joins_with_only_the_newest_turns_with_the_others(
+    engine: Engine, start: Start
+) -> None:
+    one = start()
+    publish(engine.backend)
+    joined = start()
+    until(lambda: number(one) == 2)
+    assert number(joined) == 2
+
+
+def test_a_rollback_turns_all_back(engine: Engine, start: Start) -> None:
+    one, other = start(), start()
+    publish(engine.backend)
+    until(lambda: number(one) == 2)
+    with engine.backend.db.transaction() as tx:
+        model = registry.lock_model(tx, registry.model_named(tx.session, "digits").id)
+        exists = engine.backend.checkpoints.exists
+        registry.rollback(tx, model, 1, "worse", file_exists=exists)
+    until(lambda: number(one) == 1)
+    assert number(other) == 1
+
+
+def test_one_that_stops_is_not_waited_for(engine: Engine, start: Start) -> None:
+    one = start()
+    leaver = Loader(engine.backend, one_board(one), 2)
+    leaver.start()
+    leaver.stop()
+    publish(engine.backend)
+    began = time.monotonic()
+    until(lambda: number(one) == 2)
+    assert time.monotonic() - began < 1.9, "sooner than its lease would have ended"
+
+
+def one_board(loader: Loader) -> Path:
+    return Path(loader.board._file.name)
