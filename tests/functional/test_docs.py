@@ -18,7 +18,12 @@ from tests.servers import free_port
 from tests.unit.lethe.test_sources import parquet, png
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = ["README.md", "docs/guides/first-erasure.md", "docs/guides/own-data.md"]
+PAGES = [
+    "README.md",
+    "docs/guides/first-erasure.md",
+    "docs/guides/own-data.md",
+    "docs/guides/predicting.md",
+]
 
 # `lethe serve` listens on a free port and the page goes on once it answers, as a person would
 # who waits for "Serving on". Whatever the page leaves running is ended by id.
