@@ -21,7 +21,13 @@ from typing import Any, Literal
 
 import orjson
 import structlog
-from structlog.contextvars import bound_contextvars, get_contextvars, merge_contextvars
+from structlog.contextvars import (
+    bind_contextvars,
+    bound_contextvars,
+    get_contextvars,
+    merge_contextvars,
+    reset_contextvars,
+)
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 Style = Literal["json", "text"]
@@ -35,6 +41,9 @@ _QUIETER = {
 
 bound = bound_contextvars
 """`with bound(job_id=...)`: the ids of every line that this task or thread logs inside."""
+
+bind, unbind = bind_contextvars, reset_contextvars
+"""`tokens = bind(request_id=...)`, then `unbind(**tokens)`: the same, for what happens often."""
 
 
 class _Stderr(logging.Handler):

@@ -55,6 +55,8 @@ def create_app(
         description=DESCRIPTION,
         lifespan=_lifespan(settings, role),
         redoc_url=None,
+        # Spans are core.tracing's: the framework's would carry whole paths, and cost every call.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.role = role

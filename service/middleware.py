@@ -63,30 +63,31 @@ class RequestShell:
                 message["headers"] = headers
             await send(message)
 
-        with logs.bound(request_id=request_id):
-            try:
-                if declared is None:  # count what comes
-                    receive = self._capped(receive)
-                elif declared > self._max:
-                    raise self._too_large()
-                await self._app(scope, receive, sending)
-            except ClientDisconnect:
-                status = status or CLIENT_GONE
-            except Exception as error:
-                if status:  # too late for another answer: the connection breaks off
-                    raise
-                await answer(error, request_id, scope["path"])(scope, receive, sending)
-            finally:
-                seconds, route = time.perf_counter() - started, template(scope)
-                told = {
-                    "method": scope["method"],
-                    "route": route,
-                    "status": status,
-                    "ms": round(seconds * 1000, 1),
-                }
-                log.info("call", extra=told)
-                metrics: Metrics = state.metrics
-                metrics.called(scope["method"], route, status, seconds)
+        bound = logs.bind(request_id=request_id)
+        try:
+            if declared is None:  # count what comes
+                receive = self._capped(receive)
+            elif declared > self._max:
+                raise self._too_large()
+            await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            status = status or CLIENT_GONE
+        except Exception as error:
+            if status:  # too late for another answer: the connection breaks off
+                raise
+            await answer(error, request_id, scope["path"])(scope, receive, sending)
+        finally:
+            seconds, route = time.perf_counter() - started, template(scope)
+            told = {
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+            }
+            log.info("call", extra=told)
+            metrics: Metrics = state.metrics
+            metrics.called(scope["method"], route, status, seconds)
+            logs.unbind(**bound)
 
     def _capped(self, receive: Receive) -> Receive:
         seen = 0
