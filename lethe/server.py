@@ -56,6 +56,7 @@ def run(host: str, port: int, workers: int, role: str) -> None:
     try:
         _prepare(settings)
         os.environ[_ROLE] = role
+        os.environ[_LONGER] = str(WORKERS_SETTLE_SECONDS if workers > 1 else 0.0)
         config = uvicorn.Config(
             "lethe.server:application",
             factory=True,
@@ -70,7 +71,6 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         place = f"[{shown}]:{chosen}" if ":" in shown else f"{shown}:{chosen}"
         note(f"Serving on http://{place}")
         if workers > 1:
-            os.environ[_LONGER] = str(WORKERS_SETTLE_SECONDS)
             with _sharing(workers):
                 drain = min(settings.drain_seconds, settings.grace_seconds)
                 _Workers(config, [listening], drain).run()
