@@ -149,6 +149,16 @@ def _models(models: list[ModelFacts]) -> Iterator[Metric]:
         },
     )
     yield _gauge(
+        "lethe_replica_load_failed",
+        "1 where a live replica could not load the version that it should serve.",
+        ["model", "replica"],
+        {
+            (each.model.name, f"{served.replica.host}:{served.replica.pid}"): bool(served.error)
+            for each in models
+            for served in each.replicas
+        },
+    )
+    yield _gauge(
         "lethe_drift_budget_left_ratio",
         "What is left of each limit of a model's drift budget; at 0 it is retrained exactly.",
         ["model", "limit"],

@@ -58,9 +58,9 @@ def _wait_for_replicas(context: Context) -> None:
         context.stop_if_lost()
         if time.monotonic() > deadline:
             named = ", ".join(f"{r.host} (process {r.pid})" for r in late)
-            raise Unavailable(
-                f"{named} still serves the version before; see its error in GET /readyz there"
-            )
+            errors = {str(r.serving[context.model.id].get("error") or "") for r in late} - {""}
+            why = "; ".join(sorted(errors)) or "see its error in GET /readyz there"
+            raise Unavailable(f"{named} still serves the version before; {why}")
         time.sleep(0.1)
 
 

@@ -172,6 +172,7 @@ def test_metrics_of_a_job_under_way_and_done(
     found = scraped(api)
     assert found["lethe_swaps_total", "digits"] == 2
     assert [v for k, v in found.items() if k[:2] == ("lethe_replica_version", "digits")] == [2]
+    assert [v for k, v in found.items() if k[:2] == ("lethe_replica_load_failed", "digits")] == [0]
     assert found["lethe_job_verdicts", "PASS"] == 1
     assert found["lethe_gate_verdicts", "G1", "membership", "PASS"] == 1
     assert found["lethe_erasure_seconds_count",] == 1
