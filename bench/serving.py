@@ -99,6 +99,8 @@ def _measured(given: argparse.Namespace, folder: Path) -> Row:
                         for count in given.concurrency:
                             row = _calmest(given, known[name], server, count, wanted)
                             seen.setdefault((name, variant, count), []).append(row)
+                            shown = {k: round(v, DIGITS[k]) for k, v in row.items()}
+                            print(f"  {count} at once: {shown}", file=sys.stderr)
         sizes = {name: len(each.body) for name, each in known.items()}
     rows = [
         {"name": name, "variant": variant, "concurrency": count, "rounds": len(found)}
