@@ -75,7 +75,18 @@ def recognise(session: Session, text: str) -> Caller:
     key_id, _, secret = text.partition(".")
     record = session.get(ApiKey, key_id)
     good = hmac.compare_digest(_digest(secret), record.digest if record else _digest(""))
-    if record is None or not good:
+    if not good:
+        record = None
+    return _caller(session, record)
+
+
+def holder(session: Session, key_id: str) -> Caller:
+    """The caller of a session that was begun with this key; raises `Unauthorized`, as above."""
+    return _caller(session, session.get(ApiKey, key_id))
+
+
+def _caller(session: Session, record: ApiKey | None) -> Caller:
+    if record is None:
         raise Unauthorized("this API key is not known; make one with `lethe keys create`")
     if record.revoked_at is not None:
         raise Unauthorized("this API key was revoked; ask for a new one")

@@ -24,6 +24,8 @@ from core.desk import Desk
 from core.errors import LetheError
 from core.settings import Settings
 from service import errors, openapi
+from service.admin.app import create_admin
+from service.admin.sessions import Sealer
 from service.api import certificates, erasure_requests, health, jobs, keys, models
 from service.keyring import Keyring
 from service.keyuse import KeyUse
@@ -65,6 +67,7 @@ def create_app(
     if role in ("all", "api"):
         for noun in (erasure_requests, jobs, models, certificates, keys):
             app.include_router(noun.router)
+        app.mount("/admin", create_admin(app.state))
     if role in ("all", "inference"):
         from service.inference import routes  # the API alone never imports torch
         from service.inference.open_inference import OpenInference
@@ -119,6 +122,7 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
                 fresh=settings.poll_seconds,
                 stale=settings.replica_lease_seconds,
             )
+            state.sealer = Sealer(settings.secret_bytes)
             state.watcher = Watcher(db, settings.poll_seconds)
             state.watcher.start()
             opened.push_async_callback(state.watcher.stop)

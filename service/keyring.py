@@ -12,8 +12,10 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from core import keys
 from core.db import Database
@@ -23,6 +25,8 @@ from service.keyuse import KeyUse
 
 MOST_KEYS = 4096
 """Keys remembered; the ones that came first are forgotten first."""
+
+LookUp = Callable[[Session], Caller]
 
 
 @dataclass(slots=True)
@@ -54,7 +58,9 @@ class Keyring:
 
         From half of that time on it is looked up beside the call, so that few calls ever wait.
         """
-        digest = _digest(text)
+        return self._fresh_one(_digest(text), partial(keys.recognise, text=text))
+
+    def _fresh_one(self, digest: bytes, look_up: LookUp) -> Caller | None:
         found = self._known.get(digest)
         if found is None:
             return None
@@ -62,7 +68,7 @@ class Keyring:
         if age >= self._fresh:
             return None
         if age >= self._fresh / 2 and digest not in self._asked:
-            self._ask(digest, text)
+            self._ask(digest, look_up)
         self._use.note(found.caller.key_id)
         return found.caller
 
@@ -71,18 +77,24 @@ class Keyring:
 
         While the database does not answer, its error, unless the key is known and not `stale`.
         """
-        found = self.known(text)
+        return await self._one(_digest(text), partial(keys.recognise, text=text))
+
+    async def holder(self, key_id: str) -> Caller:
+        """The caller of a session that was begun with this key; errors as of `caller`."""
+        return await self._one(_digest(f"session of {key_id}"), partial(keys.holder, key_id=key_id))
+
+    async def _one(self, digest: bytes, look_up: LookUp) -> Caller:
+        found = self._fresh_one(digest, look_up)
         if found is not None:
             return found
-        digest = _digest(text)
-        asked = self._asked.get(digest) or self._ask(digest, text)
+        asked = self._asked.get(digest) or self._ask(digest, look_up)
         # One that is cut off must not cut off the others who wait for the same key.
         caller = await asyncio.shield(asked)
         self._use.note(caller.key_id)
         return caller
 
-    def _ask(self, digest: bytes, text: str) -> asyncio.Task[Caller]:
-        asked = asyncio.create_task(self._looked_up(digest, text))
+    def _ask(self, digest: bytes, look_up: LookUp) -> asyncio.Task[Caller]:
+        asked = asyncio.create_task(self._looked_up(digest, look_up))
         self._asked[digest] = asked
         asked.add_done_callback(lambda done: self._answered(digest, done))
         return asked
@@ -92,10 +104,10 @@ class Keyring:
         if not done.cancelled():
             done.exception()  # whoever waits hears it; a look-up beside a call has nobody
 
-    async def _looked_up(self, digest: bytes, text: str) -> Caller:
+    async def _looked_up(self, digest: bytes, look_up: LookUp) -> Caller:
         began = self._clock()
         try:
-            caller = await asyncio.to_thread(self._recognised, text)
+            caller = await asyncio.to_thread(self._recognised, look_up)
         except Unauthorized:
             self._known.pop(digest, None)
             raise
@@ -110,9 +122,9 @@ class Keyring:
             del self._known[next(iter(self._known))]
         return caller
 
-    def _recognised(self, text: str) -> Caller:
+    def _recognised(self, look_up: LookUp) -> Caller:
         with self._db.reading() as session:
-            return keys.recognise(session, text)
+            return look_up(session)
 
     def forget(self, key_id: str) -> None:
         """This key was revoked here: ask before it is taken again. Any thread may call this."""

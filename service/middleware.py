@@ -126,8 +126,15 @@ class Shortcut:
 
 
 def template(scope: Scope) -> str:
-    """The route that took the call, its parameters unfilled: they may name somebody."""
-    return getattr(scope.get("route"), "path", "(none)")
+    """The route that took the call, its parameters unfilled: they may name somebody.
+
+    Below a mounted application, with where it is mounted.
+    """
+    path: str | None = getattr(scope.get("route"), "path", None)
+    if path is None:
+        return "(none)"
+    mounted: str = scope.get("root_path", "")
+    return mounted.removeprefix(scope.get("app_root_path", "")) + path
 
 
 def _in_one_line(scope: Scope, send: Send) -> Send:

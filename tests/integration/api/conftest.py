@@ -6,6 +6,7 @@ api            a client of it that is started, with a key of all scopes (Starlet
 api_quiet      the same, once a run: for tests that leave nothing behind
 api_backend    the backend that it runs on
 api_key        api_key("read", ...) makes a key: headers for a call
+admin        admin("review", ...) signs in to the dashboard with such a key: a client of it
 api_hand     claims jobs and moves them along, as a worker would
 api_server     a second application on the same home behind a real uvicorn, in a thread: its URL
 api_server_app that application
@@ -35,6 +36,7 @@ from tests.conftest import SECRET
 from tests.integration.api.hand import Hand
 
 MakeKey = Callable[..., dict[str, str]]
+SignIn = Callable[..., TestClient]
 
 
 def _settings(home: Path) -> Settings:
@@ -142,3 +144,16 @@ def api_server(api: TestClient, api_server_app: FastAPI) -> Iterator[str]:
     server.should_exit = True
     thread.join()
     listening.close()
+
+
+@pytest.fixture
+def admin(api: TestClient, api_app: FastAPI, api_key: MakeKey) -> SignIn:
+    def sign_in(*scopes: str) -> TestClient:
+        client = TestClient(api_app, raise_server_exceptions=False, follow_redirects=False)
+        client.headers["Origin"] = str(client.base_url)
+        key = api_key(*scopes)["Authorization"].removeprefix("Bearer ")
+        answer = client.post("/admin/sign-in", data={"key": key})
+        assert answer.status_code == 303, answer.text
+        return client
+
+    return sign_in

@@ -1,0 +1,29 @@
+"""The dashboard's assembly."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.datastructures import State
+
+from service.admin import refusals
+from service.admin.gate import Gate
+from service.admin.pages import erasure_requests, jobs, overview, sign_in
+
+PAGES = (sign_in, overview, erasure_requests, jobs)
+
+
+def create_admin(state: State) -> FastAPI:
+    """The sub-app to mount under /admin. It shares `state` with the application around it."""
+    admin = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    admin.state = state
+    for page in PAGES:
+        admin.include_router(page.router)
+    refusals.install(admin)
+    admin.add_middleware(Gate)
+    return admin
