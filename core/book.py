@@ -26,9 +26,17 @@ class Book:
 
     Everything that the requests of subjects need is looked up at once; a request that names its
     samples is held against the jobs in the database, for which all before it are stored first.
+    share: see `Enlisting`.
     """
 
-    def __init__(self, tx: Transaction, backend: Backend, all_asked: Sequence[Asked]) -> None:
+    def __init__(
+        self,
+        tx: Transaction,
+        backend: Backend,
+        all_asked: Sequence[Asked],
+        *,
+        share: bool = False,
+    ) -> None:
         self._tx, self._backend = tx, backend
         self._answered = answers(tx.session, all_asked)
         self._model, models = _models_locked(tx, all_asked[0].new.model)
@@ -38,7 +46,7 @@ class Book:
         found = [subject.id for subject in self._subjects.values()]
         # The model asked for gets a job even if it serves nothing: the samples must go.
         self._enlistings = [
-            Enlisting(tx, backend.settings, each, found)
+            Enlisting(tx, backend.settings, each, found, share=share)
             for each in models
             if each.id == self._model.id or registry.serving(tx.session, each.id) is not None
         ]
@@ -46,7 +54,10 @@ class Book:
         self._repeats: list[Idempotency] = []
 
     def enter(self, asked: Asked, keys: list[int]) -> Submitted:
-        """Take one in; `store` must follow the last. keys: of the samples that it names."""
+        """Take one in; `store` must follow the last. keys: of the samples that it names.
+
+        What it refuses it refuses before it has entered anything: others may follow.
+        """
         assert asked.new.model == self._model.name, "a book is of one model"
         if _once(asked) in self._answered:
             return replayed(self._answered, asked)
@@ -154,12 +165,14 @@ def answers(session: Session, all_asked: Sequence[Asked]) -> _Answers:
         Idempotency.key_id.in_({key_id for key_id, _ in wanted}),
         Idempotency.value.in_({value for _, value in wanted}),
     )
+    found = session.execute(query).all()
+    job_ids = requests.job_ids_of_all(session, [request.id for _, request in found])
     return {
         (kept.key_id, kept.value): (
             kept.body_digest,
-            Submitted(request, requests.job_ids_of(session, request.id), kept.answer),
+            Submitted(request, job_ids.get(request.id, []), kept.answer),
         )
-        for kept, request in session.execute(query).all()
+        for kept, request in found
     }
 
 

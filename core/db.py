@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    exc,
     func,
     select,
 )
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 
 Json = JSON().with_variant(JSONB, "postgresql")
 """A JSON document: text on SQLite, jsonb on PostgreSQL."""
+
+
+UNREACHABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+"""The database does not answer, or is too busy to."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -15,12 +15,10 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from sqlalchemy import exc
-
 from core import intake
 from core.asked import Asked, Submitted
 from core.backend import Backend
-from core.db import Database
+from core.db import UNREACHABLE, Database
 from core.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -37,8 +35,6 @@ PATIENCE_SECONDS = 10.0
 PAUSE_SECONDS = 0.01
 """Between two transactions. It costs a request in a crowd little: a transaction takes as long, and
 one for four costs the processor about a quarter of four. One that comes alone does not wait."""
-
-_UNREACHABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 
 
 @dataclass(eq=False)
@@ -122,7 +118,7 @@ class Desk:
             together = intake.take_all_in(
                 self._backend, [slip.asked for slip in wanted], self._waker.wake
             )
-        except _UNREACHABLE as error:
+        except UNREACHABLE as error:
             for slip in wanted:
                 slip.done.set_exception(error)
         except Exception:  # noqa: BLE001  # any: alone, each one finds out whose it was

@@ -35,15 +35,23 @@ class Enlisting:
     model that still gathers (LETHE_BATCH_SECONDS), or gets its own. Jobs that were there are
     locked, so that they neither end nor are cancelled before the request belongs to them. The
     model's row must be locked. subject_ids: of the requests to come that name a subject.
+    share: let these requests share jobs in any case, they came in one call.
     """
 
     def __init__(
-        self, tx: Transaction, settings: Settings, model: Model, subject_ids: Collection[int]
+        self,
+        tx: Transaction,
+        settings: Settings,
+        model: Model,
+        subject_ids: Collection[int],
+        *,
+        share: bool = False,
     ) -> None:
         self._tx, self._settings, self._model = tx, settings, model
         self._of_subjects = _of_subjects(tx.session, model, subject_ids)
         self._gather = _gathering(tx, settings, model)
-        self._most = _most_samples(tx.session, model) if settings.batch_seconds else 0.0
+        self._shares = share or settings.batch_seconds > 0
+        self._most = _most_samples(tx.session, model) if self._shares else 0.0
         self._joined: dict[str, Job] = {}
         """By request, those that are not stored yet."""
 
@@ -106,7 +114,7 @@ class Enlisting:
             audit_retrain=self._model.audit_next,
         )
         self._model.audit_next = False
-        if self._settings.batch_seconds:
+        if self._shares:
             self._gather.append(_Gathering(job, 1, request.sample_count))
         return job
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core import canaries, drift, registry, replicas
 from core.db import database_now
 from core.records import Dataset, ErasureRequest, Job, JobRequest, Model, Replica, Version
+from core.requests import job_ids_of_all
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,7 @@ class VersionFacts:
 def of_requests(session: Session, requests: Sequence[ErasureRequest]) -> list[RequestFacts]:
     """The same requests in the same order."""
     names = _names(session, {request.model_id for request in requests})
-    query = select(JobRequest).where(JobRequest.request_id.in_([r.id for r in requests]))
-    job_ids: dict[str, list[str]] = {}
-    for link in session.scalars(query.order_by(JobRequest.job_id)):
-        job_ids.setdefault(link.request_id, []).append(link.job_id)
+    job_ids = job_ids_of_all(session, [request.id for request in requests])
     return [RequestFacts(r, names[r.model_id], job_ids.get(r.id, [])) for r in requests]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sqlalchemy.exc import IntegrityError
 
@@ -88,9 +88,18 @@ def _keys_of(backend: Backend, new: NewRequest) -> list[int]:
         return []
     with backend.db.reading() as session:
         dataset_id = registry.model_named(session, new.model).dataset_id
+    return keys_among(new, find_named(backend, dataset_id, new.sample_ids))
+
+
+def find_named(backend: Backend, dataset_id: str, sample_ids: Iterable[str]) -> dict[str, int]:
+    """Keys of those of these samples that are somebody's: a canary is nobody's."""
+    people = (each for each in sample_ids if not each.startswith(canaries.PREFIX))
+    return backend.samples.find_sample_ids(dataset_id, people)
+
+
+def keys_among(new: NewRequest, found: Mapping[str, int]) -> list[int]:
+    """Keys of the samples that a request names; raises `Invalid` for those not `found`."""
     wanted = list(dict.fromkeys(new.sample_ids))
-    people = [sample_id for sample_id in wanted if not sample_id.startswith(canaries.PREFIX)]
-    found = backend.samples.find_sample_ids(dataset_id, people)
     unknown = [sample_id for sample_id in wanted if sample_id not in found]
     if unknown:
         shown = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -63,6 +64,15 @@ def job_ids_of(session: Session, request_id: str) -> list[str]:
     """The jobs that carry the request out, oldest first."""
     query = select(JobRequest.job_id).where(JobRequest.request_id == request_id)
     return list(session.scalars(query.order_by(JobRequest.job_id)))
+
+
+def job_ids_of_all(session: Session, request_ids: Collection[str]) -> dict[str, list[str]]:
+    """The same of many, by request; those without a job are left out."""
+    query = select(JobRequest).where(JobRequest.request_id.in_(request_ids))
+    found: dict[str, list[str]] = {}
+    for link in session.scalars(query.order_by(JobRequest.job_id)):
+        found.setdefault(link.request_id, []).append(link.job_id)
+    return found
 
 
 def calls_of(session: Session, job_id: str, most: int = 5) -> list[tuple[str, str | None]]:

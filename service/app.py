@@ -26,7 +26,7 @@ from core.settings import Settings
 from service import errors, openapi
 from service.admin.app import create_admin
 from service.admin.sessions import Sealer
-from service.api import certificates, erasure_requests, health, jobs, keys, models
+from service.api import bulk, certificates, erasure_requests, health, jobs, keys, models
 from service.keyring import Keyring
 from service.keyuse import KeyUse
 from service.metrics import Metrics
@@ -65,7 +65,7 @@ def create_app(
     app.state.board, app.state.processes = board, processes
     app.include_router(health.router)
     if role in ("all", "api"):
-        for noun in (erasure_requests, jobs, models, certificates, keys):
+        for noun in (erasure_requests, bulk, jobs, models, certificates, keys):
             app.include_router(noun.router)
         app.mount("/admin", create_admin(app.state))
     if role in ("all", "inference"):

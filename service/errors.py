@@ -73,15 +73,10 @@ def kind_of(error: Exception) -> Kind:
     return next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
 
 
-def problem(
-    request_id: str,
-    kind: Kind,
-    detail: str,
-    *,
-    findings: Sequence[Mapping[str, str]] = (),
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """An answer of media type application/problem+json."""
+def body_of(
+    request_id: str, kind: Kind, detail: str, findings: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    """A problem as JSON."""
     body: dict[str, Any] = {
         "type": f"urn:lethe:problem:{kind.code}",
         "title": kind.title,
@@ -92,9 +87,20 @@ def problem(
     }
     if findings:
         body["errors"] = list(findings)
-    return Response(
-        json.dumps(body).encode(), kind.status, dict(headers or {}), media_type=MEDIA_TYPE
-    )
+    return body
+
+
+def problem(
+    request_id: str,
+    kind: Kind,
+    detail: str,
+    *,
+    findings: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An answer of media type application/problem+json."""
+    body = json.dumps(body_of(request_id, kind, detail, findings)).encode()
+    return Response(body, kind.status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def answer(error: Exception, request_id: str, path: str) -> Response:
@@ -112,10 +118,8 @@ def _problem(error: Exception, request_id: str) -> Response:
     kind = kind_of(error)
     headers: dict[str, str] = {}
     if isinstance(error, RequestValidationError):
-        findings = [_finding(each) for each in error.errors()]
-        shown = "; ".join(f"{each['where']}: {each['message']}" for each in findings[:3])
-        more = f" (and {len(findings) - 3} more)" if len(findings) > 3 else ""
-        return problem(request_id, kind, shown + more, findings=findings)
+        findings = [finding(each) for each in error.errors()]
+        return problem(request_id, kind, summed_up(findings), findings=findings)
     if isinstance(error, errors.LetheError):
         detail = str(error)
     elif kind.status == 503:
@@ -160,7 +164,19 @@ def _http(error: HTTPException, request_id: str) -> Response:
     )
 
 
-def _finding(raw: Mapping[str, Any]) -> dict[str, str]:
+def told(error: errors.LetheError, request_id: str) -> dict[str, Any]:
+    """A named error as part of another answer."""
+    findings = error.details if isinstance(error, errors.Invalid) else []
+    return body_of(request_id, kind_of(error), str(error), findings)
+
+
+def summed_up(findings: Sequence[Mapping[str, str]]) -> str:
+    """The first of what was found, in one line."""
+    shown = "; ".join(f"{each['where']}: {each['message']}" for each in findings[:3])
+    return shown + (f" (and {len(findings) - 3} more)" if len(findings) > 3 else "")
+
+
+def finding(raw: Mapping[str, Any]) -> dict[str, str]:
     """Where and what, without the value that came: it may name a person."""
     if raw["type"] == "json_invalid":
         return {

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from core import audit, facts, requests, tracing
 from core.db import Transaction, database_now
-from core.intake import Asked, Call, NewRequest, Repeat
+from core.intake import Asked, Call, Repeat
 from core.points import reached
 from core.records import ErasureRequest
+from service.api.asking import wanted, writer, written
 from service.deps import (
     BackendDep,
     CanErase,
@@ -66,26 +67,13 @@ async def post(
     Once 202 is answered the request is kept and will be carried out. A subject with no
     samples completes at once, with the outcome `no_data_found`.
     """
-    new = NewRequest(
-        model=body.model,
-        subject_id=body.subject_id,
-        sample_ids=tuple(body.sample_ids or ()),
-        external_id=body.external_id,
-        regulation=body.regulation,
-        callback_url=body.callback_url,
-        strategy=body.strategy,
-    )
-
-    def render(request: ErasureRequest, job_ids: list[str]) -> str:
-        shown = facts.RequestFacts(request, body.model, job_ids)
-        return ErasureRequestView.of(shown).model_dump_json()
-
+    new = wanted(body)
     repeat = None
     if idempotency_key is not None:
         digest = backend.identities.body(audit.canonical(body.model_dump()))
         # Hashed as well: some callers make it from whom the request is about.
         keyed = backend.identities.body(idempotency_key.encode())
-        repeat = Repeat(keyed, digest, render)
+        repeat = Repeat(keyed, digest, writer(body.model))
     with tracing.span("POST /erasure-requests", parent=request.headers.get("traceparent")):
         call = Call(request.state.request_id, tracing.traceparent())
         done = await asyncio.wrap_future(desk.hand_in(Asked(new, caller.key_id, repeat, call)))
@@ -97,8 +85,7 @@ async def post(
     headers = {"Location": f"/erasure-requests/{done.request.id}"}
     if done.replayed is not None:
         headers["Idempotency-Replayed"] = "true"
-    content = done.replayed or render(done.request, done.job_ids)
-    return Response(content, 202, headers, media_type="application/json")
+    return Response(written(done, body.model), 202, headers, media_type="application/json")
 
 
 @router.get("")

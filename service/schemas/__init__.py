@@ -1,5 +1,6 @@
 """What goes over the wire. Records never do: each view is made from facts, field by field."""
 
+from service.schemas.bulk import Bulk, BulkAnswer, BulkItem, BulkResult
 from service.schemas.common import Because, Problem
 from service.schemas.health import Alive, Check, Readiness
 from service.schemas.jobs import JobPage, JobView
@@ -28,6 +29,10 @@ __all__ = [
     "PREDICT_BODY",
     "Alive",
     "Because",
+    "Bulk",
+    "BulkAnswer",
+    "BulkItem",
+    "BulkResult",
     "Check",
     "ErasureRequestDetail",
     "ErasureRequestPage",
