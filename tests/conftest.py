@@ -6,6 +6,7 @@ postgres_db    the URL of a migrated PostgreSQL database of the test's own
 redis_url      a Redis server (once a run), emptied before each test that asks for it
 backend        an open, migrated Backend; runs the test twice: on SQLite and on PostgreSQL
 sqlite_backend, postgres_backend   the same, on one of the two
+trained        a home, made once a run, to copy: data set and model "digits", with a trigger planted
 
 Wake-ups of these backends go to the real embedded broker under the test's home. Data sets,
 models and requests: tests/factories.py. Servers: tests/servers.py.
@@ -28,6 +29,7 @@ from core.db import Database
 from core.migrate import upgrade
 from core.settings import Settings
 from tests import servers
+from tests.once import once_a_run
 
 # Shared machines pause at will; a test that hangs meets pytest's time limit instead.
 hypothesis_settings.register_profile("lethe", deadline=None)
@@ -117,6 +119,19 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     name = "sqlite_backend" if request.param == "sqlite" else "postgres_backend"
     opened: Backend = request.getfixturevalue(name)
     return opened
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Never to be written to."""
+    from tests.digits import train_digits  # PyTorch takes seconds to load
+
+    def make(home: Path) -> None:
+        backend = open_backend(Settings(home=home, secret=SECRET), send=lambda _: None)
+        train_digits(backend)
+        backend.close()
+
+    return once_a_run(tmp_path_factory, "trained-in-process", make)
 
 
 def _opened(settings: Settings) -> Iterator[Backend]:

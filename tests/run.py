@@ -2,6 +2,9 @@
 
 python -m tests.run [--all] [pytest's own options]
 
+The browser tests need Chromium: root has it installed by apt-get where it is missing, others
+are told. Their screenshots are left under var/screenshots.
+
 A file's tests run in one process, files side by side: a process for each core, four at most,
 each with servers of its own. PyTorch gets one thread in each. Files are taken in the order of
 their folders, functional tests, which are the longest, first: what comes at the end is short.
@@ -16,6 +19,8 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+from tests.browser import chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 OVERALL = 95
@@ -35,6 +40,9 @@ def main(arguments: list[str]) -> int:
     everything = "--all" in arguments
     others = [argument for argument in arguments if argument != "--all"]
     began = time.monotonic()
+    if chromium.find_or_install() is None:
+        say(f"FAILED: {chromium.MISSING}")
+        return 1
     python("coverage", "erase")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"

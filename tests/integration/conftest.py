@@ -1,7 +1,6 @@
 """A small trained model on the bundled digits, copied afresh for each test.
 
-trained    once a run: a home with data set and model "digits", a trigger planted on 40 samples
-engine     an Engine on a copy of it; wake-ups go nowhere, tests claim by hand
+engine     an Engine on a copy of `trained`; wake-ups go nowhere, tests claim by hand
 erase      posts a request for a subject and runs its job to the end
 """
 
@@ -18,22 +17,10 @@ from core.intake import NewRequest, submit
 from core.records import ErasureRequest, Job
 from core.settings import Settings
 from tests.conftest import SECRET
-from tests.digits import train_digits
-from tests.once import once_a_run
 from worker import tasks
 from worker.engine import Engine
 
 Erase = Callable[[str], tuple[Job, ErasureRequest]]
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    def make(home: Path) -> None:
-        backend = open_backend(Settings(home=home, secret=SECRET), send=lambda _: None)
-        train_digits(backend)
-        backend.close()
-
-    return once_a_run(tmp_path_factory, "trained-in-process", make)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What people meet: the dashboard in a real browser, driven by Playwright."""

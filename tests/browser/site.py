@@ -1,0 +1,112 @@
+"""A whole service in this process: pages and predictions behind a socket, jobs run when asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from core import jobs, keys
+from core.backend import Backend, open_backend
+from core.intake import NewRequest, submit
+from core.records import Job
+from core.settings import Settings
+from service.app import create_app
+from tests.conftest import SECRET
+from worker import tasks
+from worker.engine import Engine
+
+
+@dataclass(frozen=True)
+class Site:
+    """url: of the service, without a slash at its end. engine: a worker's, on the same home."""
+
+    url: str
+    engine: Engine
+
+    @property
+    def backend(self) -> Backend:
+        """To look behind the pages."""
+        return self.engine.backend
+
+    def key(self, *scopes: str) -> str:
+        """A new key's text."""
+        with self.backend.db.transaction() as tx:
+            _, text = keys.create(tx, "Ada Reviewer", list(scopes))
+        return text
+
+    def post(self, subject: str, external_id: str | None = None) -> tuple[str, str]:
+        """Ask for an erasure: the ids of the request and of its job, which waits."""
+        wanted = NewRequest(model="digits", subject_id=subject, external_id=external_id)
+        submitted = submit(self.backend, wanted, key_id=None)
+        return submitted.request.id, submitted.job_ids[0]
+
+    def job(self, job_id: str) -> Job:
+        """Its row."""
+        with self.backend.db.reading() as session:
+            return jobs.get(session, job_id)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Meanwhile, a worker runs one job beside; it has ended with the block."""
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                tasks.work(self.engine, "by hand")
+            except BaseException as error:  # noqa: BLE001  # any: told after the block
+                failed.append(error)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        try:
+            yield
+        finally:
+            worker.join()
+        assert not failed, failed
+
+    def run_job(self) -> None:
+        """Run the soonest-due job to its end, or until it waits for a person."""
+        with self.working():
+            pass
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[Site]:
+    """The service on this home, on a free port, until the block ends."""
+    settings = Settings(
+        home=home,
+        secret=SECRET,
+        database_url=None,
+        broker_url=None,
+        store_url=None,
+        signing_key=None,
+        poll_seconds=0.05,
+        lease_seconds=120,  # a busy machine may let a thread wait for long
+        replica_lease_seconds=120,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            port=0,
+            log_level="error",
+            timeout_graceful_shutdown=2,
+        )
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        thread.join(0.01)
+    assert server.started, "the service did not start"
+    port = server.servers[0].sockets[0].getsockname()[1]
+    backend = open_backend(settings, send=lambda _: None)
+    try:
+        yield Site(f"http://127.0.0.1:{port}", Engine(backend, "cpu"))
+    finally:
+        backend.close()
+        server.should_exit = True
+        thread.join()
