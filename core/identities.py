@@ -55,6 +55,14 @@ class Identities:
         """The salt of a request's commitment: derived, so that it is stored nowhere."""
         return self._keyed("salt", request_id.encode())
 
+    def status_link(self, text: str) -> str:
+        """What is kept of the secret in a data subject's link."""
+        return self._keyed("status link", text.encode())
+
+    def status_code(self, request_id: str, code: str) -> str:
+        """What is kept of the code that goes with the link."""
+        return self._keyed("status code", f"{request_id}\0{code}".encode())
+
     def commitment(self, request_id: str, identifier: str) -> str:
         """What the certificate names the subject by; opened with the salt and the identifier."""
         return open_commitment(self.salt(request_id), identifier)

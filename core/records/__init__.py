@@ -2,7 +2,14 @@
 
 from core.records.data import CanaryGroup, Dataset, Denied, Subject
 from core.records.models import Model, Replica, Taint, Teacher, Version
-from core.records.requests import Certificate, ErasureRequest, Job, JobRequest, RequestSample
+from core.records.requests import (
+    Certificate,
+    ErasureRequest,
+    Job,
+    JobRequest,
+    RequestSample,
+    StatusLink,
+)
 from core.records.system import ApiKey, AuditEvent, AuditHead, Idempotency, Lease, Worker
 
 __all__ = [
@@ -21,6 +28,7 @@ __all__ = [
     "Model",
     "Replica",
     "RequestSample",
+    "StatusLink",
     "Subject",
     "Taint",
     "Teacher",

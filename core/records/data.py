@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Integer, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db import Base
@@ -37,7 +37,10 @@ class Subject(Base):
     """
 
     __tablename__ = "subjects"
-    __table_args__ = (UniqueConstraint("dataset_id", "raw_hash"),)
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "raw_hash"),
+        Index("ix_subjects_dataset_id_sample_count", "dataset_id", "sample_count", "id"),
+    )
 
     id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))

@@ -48,7 +48,7 @@ class Version(Base):
     digest: Mapped[str] = mapped_column(String(64), index=True)
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))
     job_id: Mapped[str | None] = mapped_column(String(40), index=True)
-    state: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(20), index=True)
     metrics: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     published_at: Mapped[datetime | None]

@@ -18,7 +18,10 @@ class ErasureRequest(Base):
     """What a person asked for. The person is kept only as keyed hashes."""
 
     __tablename__ = "erasure_requests"
-    __table_args__ = (Index("ix_erasure_requests_state_due_at", "state", "due_at"),)
+    __table_args__ = (
+        Index("ix_erasure_requests_state_due_at", "state", "due_at"),
+        Index("ix_erasure_requests_dataset_id_outcome", "dataset_id", "outcome"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
@@ -122,3 +125,18 @@ class Certificate(Base):
     request_id: Mapped[str] = mapped_column(ForeignKey("erasure_requests.id"), primary_key=True)
     document: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
+
+
+class StatusLink(Base):
+    """The way for a data subject to see where a request stands: keyed digests of its parts."""
+
+    __tablename__ = "status_links"
+
+    request_id: Mapped[str] = mapped_column(ForeignKey("erasure_requests.id"), primary_key=True)
+    link_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    code_hash: Mapped[str] = mapped_column(String(64))
+    failed: Mapped[int] = mapped_column(default=0)
+    """Wrong codes since the last right one; see core.status_links."""
+    made_at: Mapped[datetime]
+    opened_at: Mapped[datetime | None]
+    """When the right code was last given."""

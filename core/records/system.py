@@ -63,10 +63,14 @@ class AuditEvent(Base):
     """One link of the audit chain; see core.audit."""
 
     __tablename__ = "audit_events"
-    __table_args__ = (Index("ix_audit_events_noun_noun_id_seq", "noun", "noun_id", "seq"),)
+    __table_args__ = (
+        Index("ix_audit_events_noun_noun_id_seq", "noun", "noun_id", "seq"),
+        Index("ix_audit_events_noun_seq", "noun", "seq"),
+        Index("ix_audit_events_event_seq", "event", "seq"),
+    )
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    at: Mapped[datetime]
+    at: Mapped[datetime] = mapped_column(index=True)
     noun: Mapped[str] = mapped_column(String(30))
     noun_id: Mapped[str] = mapped_column(String(40))
     event: Mapped[str] = mapped_column(String(50))
