@@ -70,6 +70,19 @@ class Load:
     def stop(self) -> Answers:
         """End it, after the calls that are under way."""
         written, _ = self.popen.communicate()
+        return self._seen(written)
+
+    def ended(self) -> Answers:
+        """Wait until it ends by itself: all its connections were refused.
+
+        Read while it writes: it writes more than a pipe holds.
+        """
+        assert self.popen.stdout is not None
+        written = self.popen.stdout.read()
+        self.popen.wait()
+        return self._seen(written)
+
+    def _seen(self, written: bytes) -> Answers:
         if self.popen.returncode:
             raise RuntimeError("the load ended with a fault; the lines above say which")
         return Answers.from_json(written)

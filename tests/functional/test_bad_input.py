@@ -48,6 +48,7 @@ def test_over_http(embedded: Deployment, here: Commands) -> None:
         "erase", "digits", "--subject", "subject-1", LETHE_API_KEY=key
     )
     here.ok("keys", "revoke", key)
+    time.sleep(1.0)  # longer than LETHE_POLL_SECONDS: by then the service has asked again
     assert "revoked" in here.fails("models", LETHE_API_KEY=key)
     raw_calls(embedded)
 

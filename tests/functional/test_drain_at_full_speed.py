@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bench._serving import contenders, scene
-from bench._serving.load import REFUSED, Answers, Load, load
+from bench._serving.load import REFUSED, Load, load
 from bench._swap.judge import judge
 from bench._swap.versions import expected
 
@@ -43,7 +43,7 @@ def test_nobody_is_cut_off(tmp_path: Path, workers: int) -> None:
         told = time.monotonic()
         server.popen.send_signal(signal.SIGTERM)
         until_told_to_leave(server.port, heeding)
-        went, stayed = heeding.stop(), ended_by_itself(deaf)
+        went, stayed = heeding.stop(), deaf.ended()
         assert server.popen.wait(40) == 0
         assert "Traceback" not in server.log.read_text()
     assert set(went.status) == {200}
@@ -65,8 +65,3 @@ def until_told_to_leave(port: int, running: Load) -> None:
                 return
         time.sleep(0.02)
 
-
-def ended_by_itself(running: Load) -> Answers:
-    """What a load saw that ends when it is refused."""
-    running.popen.wait(40)
-    return running.stop()

@@ -49,7 +49,7 @@ def test_a_person_is_forgotten(deployment: Deployment, tmp_path: Path) -> None:
         with Traffic(deployment.url, key, "digits", [image]) as traffic:
             done = deployment.json("erase", "digits", "--subject", "subject-trigger", "--wait")
             assert traffic.wait_for(2, 20.0)
-        assert (traffic.failed, traffic.backward, traffic.versions) == (0, 0, [1, 2])
+        assert (traffic.failed, traffic.backward, traffic.versions[:2]) == (0, 0, [1, 2])
         assert (done["status"], done["outcome"], done["sample_count"]) == (
             "completed",
             "erased",
