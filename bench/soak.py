@@ -42,12 +42,13 @@ from core.states import REQUEST_OPEN
 from lethe import Client
 from tests import servers
 from tests.functional.deployment import Deployment
+from tests.functional.launching import Launch, from_scratch
 from worker.train import first_training
 
 CLIENTS = 16
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, launch: Launch = from_scratch) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.soak",
         description=__doc__,
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    with _deployed(given.samples) as (deployment, backend, broker):
+    with _deployed(given.samples, launch) as (deployment, backend, broker):
         result = _soaked(given, deployment, backend, broker)
     width = max(map(len, result))
     table = "\n".join(f"{name:{width}}  {value}" for name, value in result.items())
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def _deployed(samples: int) -> Iterator[tuple[Deployment, Backend, str]]:
+def _deployed(samples: int, launch: Launch) -> Iterator[tuple[Deployment, Backend, str]]:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="lethe-soak-")))
         server = opened.enter_context(servers.postgres())
@@ -98,7 +99,7 @@ def _deployed(samples: int) -> Iterator[tuple[Deployment, Backend, str]]:
         first_training(backend, "blobs", "blobs", device="cpu")
         with backend.db.transaction() as tx:
             _, variables["LETHE_API_KEY"] = keys.create(tx, "soak", ["erase", "read"])
-        deployment = Deployment(folder, variables)
+        deployment = Deployment(folder, variables, launch)
         opened.callback(deployment.close)
         deployment.serve("--role", "api")
         yield deployment, backend, broker

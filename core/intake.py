@@ -84,8 +84,6 @@ def _named(backend: Backend, asked: Asked) -> list[int] | Submitted:
 
 def _keys_of(backend: Backend, new: NewRequest) -> list[int]:
     """Keys of the samples named; the sample store is read before any lock is taken."""
-    if not new.sample_ids:
-        return []
     with backend.db.reading() as session:
         dataset_id = registry.model_named(session, new.model).dataset_id
     return keys_among(new, find_named(backend, dataset_id, new.sample_ids))

@@ -39,7 +39,7 @@ def resolve(
         raise ValueError(f"bfloat16 needs images of {_LEAST} pixels or more a side")
     if precision != "auto":
         return precision
-    fit = architecture.kind == "resnet18" and large
+    fit = architecture.kind != "mlp" and large
     return "bfloat16" if fit and _native(torch.device(device)) else "float32"
 
 

@@ -53,6 +53,10 @@ def _teacher(training: TrainingConfig, lr: float, min_steps: int) -> TeacherConf
 
 
 def _presets() -> dict[str, Preset]:
+    # Of a few thousand colour images a ResNet-18 learns nothing: its teacher is a small CNN.
+    judges = TrainingConfig(
+        epochs=60, batch=64, lr=3e-3, beta=1e-4, augment="crop_flip", min_steps=1000
+    )
     mnist = TrainingConfig(epochs=20, batch=100, lr=1e-3, beta=1e-3)
     digits = TrainingConfig(epochs=40, batch=64, lr=1e-3, beta=1e-3)
     cifar = TrainingConfig(epochs=20, batch=100, lr=5e-4, beta=1e-4, augment="crop_flip")
@@ -68,7 +72,7 @@ def _presets() -> dict[str, Preset]:
             0.5,
             0.25,
             cifar,
-            _teacher(cifar, 5e-4, 1400),
+            TeacherConfig(folds=5, training=judges, width=24),
         ),
     )
     return {preset.name: preset for preset in presets}

@@ -73,6 +73,8 @@ class VIB(nn.Module):
                 nn.ReLU(),
                 nn.Linear(a.hidden, 2 * a.latent),
             )
+        elif a.kind == "cnn":
+            self.representer = _cnn(a.input_shape[0], a.hidden, 2 * a.latent)
         else:
             self.representer = _resnet18(a.input_shape[0], 2 * a.latent)
         self.approximator = nn.Sequential(
@@ -106,7 +108,7 @@ class VIB(nn.Module):
                 f"images must be [N, {', '.join(map(str, self.architecture.input_shape))}], "
                 f"got {list(images.shape)}"
             )
-        if self.architecture.kind == "resnet18":  # convolutions are faster on channels last
+        if self.architecture.kind != "mlp":  # convolutions are faster on channels last
             images = images.contiguous(memory_format=torch.channels_last)
         if images.dtype == torch.uint8:
             x = images.float().div_(255.0)
@@ -275,3 +277,14 @@ def _resnet18(channels: int, outputs: int) -> nn.Module:
     network.conv1 = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
     network.maxpool = nn.Identity()
     return network
+
+
+def _cnn(channels: int, width: int, outputs: int) -> nn.Module:
+    """Four 3 x 3 convolutions, each normalised; three halvings between them; the mean of it all."""
+    layers: list[nn.Module] = []
+    for wide, halved in ((width, True), (2 * width, True), (4 * width, True), (4 * width, False)):
+        layers += [nn.Conv2d(channels, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide)]
+        layers += [nn.ReLU(), *([nn.MaxPool2d(2)] if halved else [])]
+        channels = wide
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs)]
+    return nn.Sequential(*layers)

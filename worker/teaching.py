@@ -33,10 +33,12 @@ def current_teacher(
 ) -> Teacher:
     """The teacher made from exactly these references: the stored one, or a new one.
 
-    A stored teacher that is missing, damaged, of an older format or made from other references
-    (one of them was erased) is replaced, and its file destroyed. Raises `Cancelled` as
-    `train_teacher` does.
+    A stored teacher that is missing, damaged, of an older format or architecture, or made from
+    other references (one of them was erased) is replaced, and its file destroyed. Raises
+    `Cancelled` as `train_teacher` does.
     """
+    architecture = Architecture.from_dict(model.architecture)
+    preset = PRESETS.get(model.training.get("preset", ""), preset_for(architecture.input_shape))
     with engine.backend.db.reading() as session:
         stored = _digest(session, model.id)
     if stored is not None:
@@ -45,10 +47,9 @@ def current_teacher(
         except (CheckpointMissing, CheckpointCorrupt, ValueError):
             pass  # lost, damaged or of an older format: it can be made again
         else:
-            if teacher.references_digest == references_digest(references):
+            wanted = (preset.teacher.judge(architecture), references_digest(references))
+            if (teacher.architecture, teacher.references_digest) == wanted:
                 return teacher
-    architecture = Architecture.from_dict(model.architecture)
-    preset = PRESETS.get(model.training.get("preset", ""), preset_for(architecture.input_shape))
     teacher = train_teacher(
         architecture,
         references,

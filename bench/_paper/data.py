@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unlearning import PRESETS, Preset, Samples, TeacherConfig, digits, mnist
+from unlearning import PRESETS, Preset, Samples, digits, mnist
 
 DATASETS = ("digits", "mnist", "cifar10")
 _HELD_BACK = 0.05  # of the training split, for each of R and H
@@ -66,8 +66,7 @@ def load(name: str, directory: Path, seed: int, quick: bool = False) -> Data:
         size, held, tested = _QUICK_CIFAR
         order, test = order[: size + 2 * held], test[:tested]
         short = replace(preset.training, epochs=8, batch=50, lr=1e-3)
-        judge = replace(short, epochs=15)
-        preset = replace(preset, training=short, teacher=TeacherConfig(3, judge))
+        preset = replace(preset, training=short)
     return Data(
         name,
         everything[order[2 * held :]],

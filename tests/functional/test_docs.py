@@ -11,9 +11,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.functional.launching import Launch
+from tests.functional.relay import executable
 from tests.servers import free_port
 from tests.unit.lethe.test_sources import parquet, png
 
@@ -84,19 +87,24 @@ def what_the_guides_assume(folder: Path) -> None:
     parquet(folder / "photos.parquet", rows=120, subject=subjects)
 
 
-def run(page: Path, folder: Path, replaced: dict[str, str] | None = None) -> None:
+def run(page: Path, folder: Path, launch: Launch, replaced: dict[str, str] | None = None) -> None:
     """Run the page's commands in a folder of their own."""
     what_the_guides_assume(folder)
     for program in programs(page):
         subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
+    with TemporaryDirectory() as apart, executable(Path(apart), launch) as lethe:
+        _run_commands(page, folder, lethe, replaced or {})
+
+
+def _run_commands(page: Path, folder: Path, lethe: Path, replaced: dict[str, str]) -> None:
     port = free_port()
     bash = subprocess.Popen(
-        ["bash", "-c", script(page, replaced or {})],
+        ["bash", "-c", script(page, replaced)],
         cwd=folder,
         env={
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "HOME": str(folder),
-            "LETHE": str(Path(sys.executable).with_name("lethe")),
+            "LETHE": str(lethe),
             "LETHE_URL": f"http://127.0.0.1:{port}",
             "PORT": str(port),
             "OMP_NUM_THREADS": "1",
@@ -120,18 +128,21 @@ def run(page: Path, folder: Path, replaced: dict[str, str] | None = None) -> Non
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page(page: str, tmp_path: Path) -> None:
-    run(ROOT / page, tmp_path)
+def test_a_page(page: str, tmp_path: Path, launch: Launch) -> None:
+    run(ROOT / page, tmp_path, launch)
 
 
 @pytest.mark.timeout(600)
-def test_the_production_guide(tmp_path: Path, postgres_url: str, redis_url: str) -> None:
+def test_the_production_guide(
+    tmp_path: Path, launch: Launch, postgres_url: str, redis_url: str
+) -> None:
     from tests.servers import postgres_database
 
     with postgres_database(postgres_url) as url:
         run(
             ROOT / "docs/guides/production.md",
             tmp_path,
+            launch,
             {
                 "postgresql://lethe:password@db/lethe": f"'{url}'",
                 "redis://redis:6379/0": redis_url,

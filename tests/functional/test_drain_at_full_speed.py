@@ -64,4 +64,3 @@ def until_told_to_leave(port: int, running: Load) -> None:
             if error.code == 503:
                 return
         time.sleep(0.02)
-

@@ -31,6 +31,7 @@ pytestmark = [
         reason=f"no MNIST files in {DATA} (set LETHE_DATA to a folder that holds MNIST/raw)",
     ),
     pytest.mark.timeout(300),  # two trainings on a slow core
+    pytest.mark.long,  # tests/functional/test_mnist.py has it done by the service
 ]
 
 ERASED = 3600

@@ -274,27 +274,3 @@ def test_purge_removes_what_no_row_names(engine: Engine, monkeypatch: pytest.Mon
     sweep.purge()
     assert not engine.backend.checkpoints.exists(stray.digest)
     assert len(engine.backend.checkpoints.digests()) == 2
-
-
-@pytest.mark.parametrize("fault", ["missing", "of an older format"])
-def test_a_teacher_that_cannot_be_read_is_made_again(engine: Engine, fault: str) -> None:
-    backend = engine.backend
-    with backend.db.transaction() as tx:
-        model = registry.model_named(tx.session, "digits")
-        teacher = registry.teacher_of(tx.session, model.id)
-        assert teacher is not None
-        checkpoint = backend.checkpoints.read(teacher.digest)
-        backend.checkpoints.destroy(teacher.digest)
-        if fault != "missing":
-            old = {"teacher": checkpoint.metadata["teacher"].replace('"format": ', '"format": 9')}
-            teacher.digest = backend.checkpoints.write(checkpoint.arrays, old).digest
-        before = teacher.digest
-    job_id, request_id = submitted(engine)
-    tasks.work(engine, "by hand")
-    job, _ = look(engine, job_id, request_id)
-    assert job.state == "succeeded"
-    with backend.db.reading() as session:
-        teacher = registry.teacher_of(session, model.id)
-    assert teacher is not None
-    assert backend.checkpoints.exists(teacher.digest)
-    assert fault == "missing" or not backend.checkpoints.exists(before)

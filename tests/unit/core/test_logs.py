@@ -51,6 +51,14 @@ def test_a_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert (second["level"], "job_id" in second) == ("warning", False)
 
 
+def test_what_json_numbers_do_not_reach_is_told_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure("json")
+    log.info("large", extra={"number": 2**70})
+    assert lines(capsys)[0]["number"] == 2**70
+
+
 def test_a_terminal_gets_words_and_anything_else_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

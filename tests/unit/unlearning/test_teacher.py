@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from unlearning import (
 )
 
 CONFIG = TeacherConfig(2, TrainingConfig(epochs=3, batch=16, lr=3e-3, beta=1e-3))
+LONGER = replace(CONFIG.training, epochs=40, lr=1e-2)
+COLOURS = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
 
 
 def test_it_knows_the_digits_from_few_references(scene: Scene) -> None:
@@ -46,6 +49,34 @@ def test_each_margin_is_from_a_model_that_left_the_sample_out() -> None:
     assert float(seen.max()) > -0.7, "a fold that saw it knows it by heart"
     assert float(teacher.honest_margins_R[3]) < 0.0
     assert torch.equal(teacher.reference_labels_R, labels)
+
+
+def test_a_small_cnn_judges_for_a_network_that_needs_more_images() -> None:
+    pupil = tiny_architecture(kind="resnet18", input_shape=(3, 8, 8), latent=64, **COLOURS)
+    config = TeacherConfig(2, CONFIG.training, width=8)
+    judge = config.judge(pupil)
+    assert (judge.kind, judge.hidden, judge.latent) == ("cnn", 8, 32)
+    assert (judge.input_shape, judge.classes) == (pupil.input_shape, pupil.classes)
+    assert TeacherConfig.from_dict(config.to_dict()) == config
+    clean = tiny_samples(40)
+    images = clean.images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    references = Samples(images.repeat(1, 3, 1, 1), clean.labels)
+    teacher = train_teacher(pupil, references, replace(config, training=LONGER))
+    assert teacher.architecture == judge
+    assert teacher.accuracy > 0.9
+    again = Teacher.load(*teacher.export())
+    assert again.architecture == judge
+    assert torch.equal(
+        again.log_probabilities(references.images), teacher.log_probabilities(references.images)
+    )
+
+
+def test_images_too_small_for_a_cnn_are_judged_by_the_pupils_own_kind() -> None:
+    pupil = tiny_architecture()
+    assert TeacherConfig(2, CONFIG.training, width=4).judge(pupil) == pupil
+    assert TeacherConfig(2, CONFIG.training).judge(replace(pupil, input_shape=(1, 8, 8))).kind == (
+        "mlp"
+    )
 
 
 def test_it_round_trips(tiny: Scene) -> None:
