@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 LETHE_DATA ?= data
 export LETHE_DATA
 
-.PHONY: setup demo test test-all check lock clean
+.PHONY: setup demo up down test test-all test-compose check lock clean
 
 setup: $(STAMP)
 
@@ -31,15 +31,35 @@ test: setup
 test-all: setup
 	@$(BIN)/python -m tests.run --all
 
+test-compose: setup
+	@$(BIN)/python -m tests.compose
+
+# The whole system in containers: docs/guides/containers.md. Data outlive `make down`.
+up:
+	@docker compose up --detach --build --wait --wait-timeout 600
+	@echo "Lethe answers at http://$$(docker compose port front 8000); try"
+	@echo "  docker compose exec api lethe erase digits --subject subject-20 --wait"
+
+down:
+	@docker compose down
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	@! docker compose version >/dev/null 2>&1 || \
+	  { echo docker compose config; docker compose -f docker-compose.yml -f docker-compose.gpu.yml config -q; }
 
+# What is tested, and what goes into the images: parts of the same resolution.
+lock: COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet
+lock: PART := $(COMPILE) --no-annotate --constraint requirements.lock
 lock: $(VENV)/bin/python
-	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet \
-	  --extra ml --group dev --group bench pyproject.toml -o requirements.lock
+	$(COMPILE) --extra ml --group dev --group bench pyproject.toml -o requirements.lock
+	$(PART) --extra otel --extra s3 pyproject.toml -o requirements-api.lock
+	$(PART) --extra otel --extra s3 --extra ml pyproject.toml -o requirements-ml.lock
+	printf 'hatchling\nuv==$(UV_VERSION)\n' | $(PART) - -o requirements-build.lock
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*

@@ -1,4 +1,6 @@
-"""The embedded mode's key: all scopes, made at the first start, kept in LETHE_HOME/api-key."""
+"""A deployment's first key: all scopes, made at the first start, kept in LETHE_HOME/api-key.
+
+The embedded mode makes one by itself; in production only `lethe.seed` does."""
 
 from __future__ import annotations
 
@@ -22,11 +24,12 @@ class FirstKey:
     made: bool
 
 
-def ensure(db: Database, settings: Settings) -> FirstKey:
-    """The key in force; makes one when there is none, or when the file's is no longer good.
+def ensure(db: Database, settings: Settings, name: str = "embedded") -> FirstKey:
+    """The key in force; makes one, called `name`, when there is none or the file's is not good.
 
-    The transaction lets one process at a time look and make (embedded means SQLite). The file
-    comes before the record: after a crash in between, the next start replaces the file.
+    SQLite's transaction lets one process at a time look and make; on PostgreSQL the caller sees
+    to it that it is alone. The file comes before the record: after a crash in between, the next
+    start replaces the file.
     """
     path = settings.home / "api-key"
     with db.transaction() as tx:
@@ -36,7 +39,7 @@ def ensure(db: Database, settings: Settings) -> FirstKey:
             return FirstKey(text, path, made=False)
         path.unlink(missing_ok=True)  # of another database, revoked, or damaged
         text = made_once(path, lambda: keys.new_text().encode() + b"\n").decode().strip()
-        keys.register(tx, text, "embedded", list(keys.SCOPES))
+        keys.register(tx, text, name, list(keys.SCOPES))
     return FirstKey(text, path, made=True)
 
 
