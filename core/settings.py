@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core._directories import sync_directory
 from core.errors import SettingsError
@@ -71,6 +72,18 @@ class Settings(BaseSettings):
     log: Literal["json", "text"] | None = None
     """Log lines on stderr: json or text; not given: text on a terminal, json elsewhere."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic-settings' form
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is passed, then variables, then files that variables name."""
+        return init_settings, env_settings, _Files(settings_cls)
+
     @property
     def embedded(self) -> bool:
         """Is this the embedded mode: one machine, SQLite, nothing to install?"""
@@ -124,6 +137,39 @@ class Settings(BaseSettings):
         if not os.access(self.home, os.W_OK):
             raise SettingsError(f"LETHE_HOME ({self.home}) is not writable for this user")
         _ = self.secret_bytes
+
+
+class _Files(PydanticBaseSettingsSource):
+    """LETHE_SECRET_FILE names the file that holds LETHE_SECRET; so for every setting."""
+
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002  # pydantic-settings' form
+        field_name: str,
+    ) -> tuple[str | None, str, bool]:
+        """The file's text, without the newline at its end; raises `SettingsError`."""
+        name = f"LETHE_{field_name.upper()}"
+        path = os.environ.get(f"{name}_FILE")
+        if not path:
+            return None, field_name, False
+        if os.environ.get(name):
+            raise SettingsError(f"{name} and {name}_FILE are both set; which one is meant?")
+        try:
+            text = Path(path).read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise SettingsError(f"{name}_FILE ({path}) cannot be read: {why}") from None
+        if not text:
+            raise SettingsError(f"{name}_FILE ({path}) is empty")
+        return text, field_name, False
+
+    def __call__(self) -> dict[str, str]:
+        """The settings that lie in files."""
+        found = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: text for name, text in found.items() if text is not None}
 
 
 def read_settings(**overrides: object) -> Settings:

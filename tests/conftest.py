@@ -43,6 +43,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No LETHE_* variable of the person who runs the tests reaches what is tested."""
     for name in Settings.model_fields:
         monkeypatch.delenv(f"LETHE_{name.upper()}", raising=False)
+        monkeypatch.delenv(f"LETHE_{name.upper()}_FILE", raising=False)
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ SETTINGS = """\
 Read once, from environment variables, when a process starts. Without any, Lethe runs in its
 embedded mode: SQLite, a file-based broker and all files under `LETHE_HOME`. With
 `LETHE_DATABASE_URL` it runs in production mode, which needs `LETHE_SECRET` and a database
-brought up to date by `lethe db upgrade`.
+brought up to date by `lethe db upgrade`. Each may lie in a file instead, as secrets do:
+`LETHE_SECRET_FILE` names the file that holds what `LETHE_SECRET` would.
 
 | variable | default | what |
 |---|---|---|

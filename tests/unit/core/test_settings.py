@@ -44,6 +44,47 @@ def test_read_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert settings.secret_bytes == GOOD.encode()
 
 
+def test_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETHE_HOME", str(tmp_path))
+    for name, text in {
+        "DATABASE_URL": f"{POSTGRES}\n",
+        "SECRET": GOOD,
+        "LEASE_SECONDS": "2",
+    }.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.setenv(f"LETHE_{name}_FILE", str(tmp_path / name))
+    settings = read_settings()
+    assert (settings.database_url, settings.lease_seconds) == (POSTGRES, 2.0)
+    assert settings.secret_bytes == GOOD.encode()
+    assert read_settings(lease_seconds=3).lease_seconds == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "variable", "words"),
+    [
+        (b"", None, r"LETHE_SECRET_FILE \(.*\) is empty"),
+        (b"\xff\xfe", None, r"LETHE_SECRET_FILE \(.*\) cannot be read: it is not text"),
+        (None, None, r"LETHE_SECRET_FILE \(.*\) cannot be read: No such file or directory"),
+        (b"a secret in a file", GOOD, "LETHE_SECRET and LETHE_SECRET_FILE are both set"),
+    ],
+)
+def test_a_file_that_says_nothing_is_refused(
+    content: bytes | None,
+    variable: str | None,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("LETHE_SECRET_FILE", str(path))
+    if variable:
+        monkeypatch.setenv("LETHE_SECRET", variable)
+    with pytest.raises(SettingsError, match=words):
+        read_settings(home=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
