@@ -49,9 +49,9 @@ def test_the_first_start_ends_with_a_system_that_predicts(stack: Stack) -> None:
         assert answer.version == 1
         right = [p.label == str(i) for i, p in enumerate(answer.predictions)]
         assert sum(right) >= 9
-    live = httpx.get(f"{stack.url}/v2/models/digits/ready")
-    assert live.status_code == 200, live.text
-    assert httpx.get(f"{stack.url}/docs").status_code == 200
+    key = {"Authorization": f"Bearer {stack.key}"}
+    for path in ("/v2/models/digits/ready", "/models/digits", "/docs"):  # inference, then the API
+        assert httpx.get(f"{stack.url}{path}", headers=key).status_code == 200, path
 
 
 def test_it_forgets_and_the_certificate_holds_offline(stack: Stack, tmp_path: Path) -> None:
