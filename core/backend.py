@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from core import audit
 from core.certificates import Signer, open_signer
 from core.checkpoints import CheckpointStore
 from core.db import Database
 from core.identities import Identities
+from core.outbound import Outbound
 from core.queue import Queue
 from core.samples import SampleStore
 from core.scratch import ScratchStore
@@ -27,6 +29,11 @@ class Backend:
     scratch: ScratchStore
     identities: Identities
     signer: Signer
+
+    @cached_property
+    def outbound(self) -> Outbound:
+        """Calls to addresses that others name."""
+        return Outbound(self.settings)
 
     def close(self) -> None:
         """Give every connection back."""

@@ -18,6 +18,7 @@ from core.errors import Conflict
 from core.ids import new_id
 from core.records import Dataset, ErasureRequest, Idempotency, Model, RequestSample, Subject
 from core.states import JOB_HELD
+from core.telling import tell
 from core.transitions import move, pass_on
 
 
@@ -119,6 +120,7 @@ class Book:
         self._samples += (RequestSample(request_id=request.id, key=key) for key in keys)
         count = request.sample_count
         tx.record("erasure_request", request.id, "received", model=self._model.id, samples=count)
+        tell(tx, request)
         return request
 
     def _nothing_found(self, request: ErasureRequest) -> None:

@@ -112,6 +112,7 @@ def _take_part_in(backend: Backend, part: Sequence[_Slot]) -> None:
                 slot.outcome = error
             return
         _answer_again(session, part)
+    _check_callbacks(backend, part)
     _find_samples(backend, dataset_id, part)
     left = [slot for slot in part if slot.outcome is None]
     if not left:
@@ -130,6 +131,22 @@ def _answer_again(session: Session, part: Sequence[_Slot]) -> None:
         repeat = slot.asked.repeat
         if repeat is not None and (slot.asked.key_id, repeat.value) in known:
             slot.outcome = replayed(known, slot.asked)
+
+
+def _check_callbacks(backend: Backend, part: Sequence[_Slot]) -> None:
+    """Refuse addresses that would not be called, each looked at once."""
+    known: dict[str, Invalid | None] = {}
+    for slot in part:
+        url = slot.asked.new.callback_url
+        if slot.outcome is not None or url is None:
+            continue
+        if url not in known:
+            try:
+                backend.outbound.check_named(url)
+                known[url] = None
+            except Invalid as error:
+                known[url] = error
+        slot.outcome = known[url]
 
 
 def _find_samples(backend: Backend, dataset_id: str, part: Sequence[_Slot]) -> None:

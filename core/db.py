@@ -100,6 +100,8 @@ class Transaction:
     session: Session
     events: list[Event] = field(default_factory=list)
     wakes: list[str] = field(default_factory=list)
+    last: list[Base] = field(default_factory=list)
+    """New records that are written last: after all that they refer to."""
     _now: datetime | None = None
 
     @property
@@ -177,6 +179,8 @@ class Database:
         with _storable(), self._write() as session, session.begin():
             tx = Transaction(session)
             yield tx
+            session.flush()
+            session.add_all(tx.last)
             session.flush()
             self._chain(tx)
         for job_id in tx.wakes:

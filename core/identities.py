@@ -51,6 +51,10 @@ class Identities:
         """The digest of a request's body, which may name a subject: to compare, not to guess."""
         return self._keyed("body", canonical)
 
+    def webhook_secret(self, key_id: str, generation: int) -> bytes:
+        """What signs the callbacks of requests that were posted with this API key."""
+        return bytes.fromhex(self._keyed("webhook", f"{key_id}\0{generation}".encode()))
+
     def salt(self, request_id: str) -> str:
         """The salt of a request's commitment: derived, so that it is stored nowhere."""
         return self._keyed("salt", request_id.encode())

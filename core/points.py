@@ -46,6 +46,8 @@ POINTS: dict[str, str] = {
     "sign:before": "the job has succeeded, nothing is signed, nothing is committed",
     "sign:after": "the certificate is signed, nothing is committed",
     "complete:after-commit": "all is committed",
+    "callback:begun": "an attempt to call back is on record, nothing is sent",
+    "callback:sent": "it was answered, which is not on record",
 }
 """What has happened at each point, and what has not. docs/guides/bad-days.md."""
 

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -69,6 +70,12 @@ class Settings(BaseSettings):
     """Keys the hashes of subjects. Embedded mode makes one; production must set it."""
     signing_key: Path | None = None
     """Ed25519 private key (PEM) that signs certificates; not given: made under `home`."""
+    callback_allow: str = ""
+    """Networks, separated by commas, that callbacks may go to although they are not public."""
+    callback_http: bool = False
+    """Callbacks may go to http:// too, unencrypted."""
+    callback_ca: Path | None = None
+    """Authorities (PEM) that may vouch for receivers of callbacks, beside the public ones."""
     log: Literal["json", "text"] | None = None
     """Log lines on stderr: json or text; not given: text on a terminal, json elsewhere."""
 
@@ -125,6 +132,17 @@ class Settings(BaseSettings):
             )
         return made_once(self.home / "secret", lambda: secrets.token_urlsafe(32).encode())
 
+    @cached_property
+    def callback_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`callback_allow`, read; raises `SettingsError`."""
+        names = [part.strip() for part in self.callback_allow.split(",") if part.strip()]
+        try:
+            return tuple(ip_network(name) for name in names)
+        except ValueError as error:
+            raise SettingsError(
+                f"LETHE_CALLBACK_ALLOW: {error}. Give networks, such as 10.1.0.0/16,::1/128"
+            ) from None
+
     def check(self) -> None:
         """Refuse settings that cannot be run with; raises `SettingsError`."""
         try:
@@ -136,7 +154,9 @@ class Settings(BaseSettings):
             ) from None
         if not os.access(self.home, os.W_OK):
             raise SettingsError(f"LETHE_HOME ({self.home}) is not writable for this user")
-        _ = self.secret_bytes
+        _ = self.secret_bytes, self.callback_networks
+        if self.callback_ca is not None and not self.callback_ca.is_file():
+            raise SettingsError(f"LETHE_CALLBACK_CA ({self.callback_ca}) is not a file")
 
 
 class _Files(PydanticBaseSettingsSource):

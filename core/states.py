@@ -73,6 +73,15 @@ VERSION = _machine(
     },
 )
 
+DELIVERY = _machine(
+    "delivery",
+    {
+        "pending": "delivered given_up",
+        "delivered": "pending",  # replayed
+        "given_up": "pending",
+    },
+)
+
 JOB_HELD = ("running", "verifying", "publishing", "destroying")
 """States in which a worker holds the job: at most one such job a model."""
 

@@ -8,15 +8,21 @@ from sqlalchemy import update
 
 from core.db import Transaction
 from core.errors import Conflict, LeaseLost
-from core.records import ErasureRequest, Job, Version
-from core.states import JOB, REQUEST, VERSION, Machine
+from core.records import Delivery, ErasureRequest, Job, Version
+from core.states import DELIVERY, JOB, REQUEST, VERSION, Machine
+from core.telling import tell
 
-_MACHINES: dict[type[Any], Machine] = {ErasureRequest: REQUEST, Job: JOB, Version: VERSION}
+_MACHINES: dict[type[Any], Machine] = {
+    Delivery: DELIVERY,
+    ErasureRequest: REQUEST,
+    Job: JOB,
+    Version: VERSION,
+}
 
 
 def move(
     tx: Transaction,
-    record: ErasureRequest | Job | Version,
+    record: Delivery | ErasureRequest | Job | Version,
     to: str,
     *,
     reason: str | None = None,
@@ -49,6 +55,8 @@ def move(
     if reason:
         data["reason"] = reason
     tx.record(machine.noun, record.id, "moved", **data)
+    if isinstance(record, ErasureRequest):
+        tell(tx, record)
 
 
 def pass_on(tx: Transaction, record: ErasureRequest | Job, to: str) -> None:
@@ -57,3 +65,5 @@ def pass_on(tx: Transaction, record: ErasureRequest | Job, to: str) -> None:
     machine.check(record.id, record.state, to)
     tx.record(machine.noun, record.id, "moved", **{"from": record.state, "to": to})
     record.state = to
+    if isinstance(record, ErasureRequest):
+        tell(tx, record)

@@ -26,7 +26,17 @@ from core.settings import Settings
 from service import errors, openapi
 from service.admin.app import create_admin
 from service.admin.sessions import Sealer
-from service.api import bulk, certificates, erasure_requests, health, jobs, keys, models
+from service.api import (
+    bulk,
+    certificates,
+    deliveries,
+    erasure_requests,
+    health,
+    jobs,
+    keys,
+    models,
+    webhook_secrets,
+)
 from service.keyring import Keyring
 from service.keyuse import KeyUse
 from service.metrics import Metrics
@@ -34,6 +44,17 @@ from service.middleware import RequestShell, Shortcut
 from service.watcher import Watcher
 
 Role = Literal["all", "api", "inference"]
+
+_API = (
+    erasure_requests,
+    bulk,
+    deliveries,
+    jobs,
+    models,
+    certificates,
+    keys,
+    webhook_secrets,
+)
 
 DESCRIPTION = """\
 Lethe makes served models forget. Post an erasure request; follow its jobs; fetch the
@@ -65,7 +86,7 @@ def create_app(
     app.state.board, app.state.processes = board, processes
     app.include_router(health.router)
     if role in ("all", "api"):
-        for noun in (erasure_requests, bulk, jobs, models, certificates, keys):
+        for noun in _API:
             app.include_router(noun.router)
         app.mount("/admin", create_admin(app.state))
     if role in ("all", "inference"):

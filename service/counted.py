@@ -14,11 +14,11 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
-from core import canaries, deadlines, facts, figures, registry
+from core import canaries, deadlines, deliveries, facts, figures, registry
 from core.datasets import datasets
 from core.db import Database, database_now
 from core.facts import ModelFacts
-from core.states import JOB, REQUEST
+from core.states import DELIVERY, JOB, REQUEST
 
 
 class Records(Collector):
@@ -55,6 +55,7 @@ def _states(session: Session) -> Iterator[Metric]:
     for noun, counted, states in (
         ("erasure_requests", requests, REQUEST.moves),
         ("jobs", jobs, JOB.moves),
+        ("deliveries", deliveries.counts(session), DELIVERY.moves),
     ):
         yield _gauge(
             f"lethe_{noun}",

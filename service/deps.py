@@ -116,5 +116,7 @@ CanRead = Annotated[Caller, Depends(Needs("read", "erase", "review", "admin"))]
 CanReview = Annotated[Caller, Depends(Needs("review"))]
 CanWithdraw = Annotated[Caller, Depends(Needs("erase", "review"))]
 """Who may post a request may withdraw it; so may a reviewer."""
+CanReplay = Annotated[Caller, Depends(Needs("erase", "review", "admin"))]
+"""Who may post a request may have its callbacks sent again; so may who looks after them."""
 CanPredict = Annotated[Caller, Depends(Needs("predict"))]
 CanAdmin = Annotated[Caller, Depends(Needs("admin"))]

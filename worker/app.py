@@ -36,11 +36,13 @@ class Child:
         self._settings, self._closing = settings, closing
         self._engine: Any = None
         self._sweep: Any = None
+        self._courier: Any = None
 
     def open(self, **_: Any) -> None:
-        """Open the backend and the device, start to sweep."""
+        """Open the backend and the device, start to sweep and to call back."""
         import torch
 
+        from worker.courier import Courier
         from worker.engine import Engine, choose_device
         from worker.sweep import Sweep
 
@@ -54,6 +56,8 @@ class Child:
         self._engine = Engine(backend, choose_device(self._settings.device), self._closing)
         self._sweep = Sweep(backend, self._engine.owner)
         self._sweep.start()
+        self._courier = Courier(backend, self._engine.owner)
+        self._courier.start()
 
     def work(self, woken_for: str) -> None:
         """The task's body."""
@@ -62,8 +66,9 @@ class Child:
         work(self._engine, woken_for)
 
     def close(self, **_: Any) -> None:
-        """Stop sweeping, give connections back."""
+        """Stop sweeping and calling back, give connections back."""
         if self._sweep is not None:
+            self._courier.stop()
             self._sweep.stop()
             self._engine.backend.close()
         tracing.close()

@@ -1,6 +1,7 @@
 """ORM models. Relationships are `lazy="raise"`: a query says what it loads."""
 
 from core.records.data import CanaryGroup, Dataset, Denied, Subject
+from core.records.deliveries import Delivery, DeliveryAttempt, WebhookSecret
 from core.records.models import Model, Replica, Taint, Teacher, Version
 from core.records.requests import (
     Certificate,
@@ -19,6 +20,8 @@ __all__ = [
     "CanaryGroup",
     "Certificate",
     "Dataset",
+    "Delivery",
+    "DeliveryAttempt",
     "Denied",
     "ErasureRequest",
     "Idempotency",
@@ -33,5 +36,6 @@ __all__ = [
     "Taint",
     "Teacher",
     "Version",
+    "WebhookSecret",
     "Worker",
 ]

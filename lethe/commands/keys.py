@@ -78,6 +78,30 @@ def revoke(
     show(_described(record), as_json, f"Key {record.id} is revoked")
 
 
+@app.command("webhook-secret")
+def webhook_secret(
+    key_id: Annotated[str, typer.Argument(help="The part of the key before its dot.")],
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Put a new one in force; the old signs for a day too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the secret that signs the callbacks of a key's requests: give it to the receiver.
+
+    Example: `lethe keys webhook-secret key_01jz...`
+    """
+    from core import webhooks
+    from lethe.home import opened
+
+    key_id = key_id.partition(".")[0]
+    with opened() as backend, backend.db.transaction() as tx:
+        if rotate:
+            text = webhooks.rotate(tx, backend.identities, key_id)
+        else:
+            text = webhooks.secret_of(tx.session, backend.identities, key_id)
+    show({"key_id": key_id, "secret": text}, as_json, text)
+
+
 def _described(record: ApiKey) -> dict[str, Any]:
     from core.audit import timestamp
 

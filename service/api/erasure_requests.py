@@ -14,6 +14,7 @@ from core.intake import Asked, Call, Repeat
 from core.points import reached
 from core.records import ErasureRequest
 from service.api.asking import wanted, writer, written
+from service.calling import check_callback
 from service.deps import (
     BackendDep,
     CanErase,
@@ -67,6 +68,7 @@ async def post(
     Once 202 is answered the request is kept and will be carried out. A subject with no
     samples completes at once, with the outcome `no_data_found`.
     """
+    await check_callback(backend, body.callback_url)
     new = wanted(body)
     repeat = None
     if idempotency_key is not None:

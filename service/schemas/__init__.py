@@ -2,6 +2,7 @@
 
 from service.schemas.bulk import Bulk, BulkAnswer, BulkItem, BulkResult
 from service.schemas.common import Because, Problem
+from service.schemas.deliveries import DeliveryPage, DeliveryView, WebhookSecretView
 from service.schemas.health import Alive, Check, Readiness
 from service.schemas.jobs import JobPage, JobView
 from service.schemas.keys import KeyPage, KeyView, MadeKey, NewKey
@@ -34,6 +35,8 @@ __all__ = [
     "BulkItem",
     "BulkResult",
     "Check",
+    "DeliveryPage",
+    "DeliveryView",
     "ErasureRequestDetail",
     "ErasureRequestPage",
     "ErasureRequestView",
@@ -58,4 +61,5 @@ __all__ = [
     "Transition",
     "VersionPage",
     "VersionView",
+    "WebhookSecretView",
 ]

@@ -34,7 +34,10 @@ class NewErasureRequest(In):
         str | None, text(200), Field(description="Your own reference. Do not name the person.")
     ] = None
     regulation: Annotated[str | None, text(50), Field(description="Such as gdpr or ccpa.")] = None
-    callback_url: HttpUrl | None = None
+    callback_url: Annotated[
+        HttpUrl | None,
+        Field(description="Told of every change of status: see the guide on callbacks."),
+    ] = None
     strategy: Annotated[
         str | None, text(50), Field(description="How to unlearn; rfu_ss when not given.")
     ] = None

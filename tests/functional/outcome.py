@@ -20,6 +20,7 @@ from core.certificates import verify
 from core.intake import NewRequest, submit
 from core.records import (
     Certificate,
+    Delivery,
     Denied,
     ErasureRequest,
     Job,
@@ -46,12 +47,13 @@ class Start:
     patterns: frozenset[bytes]
 
 
-def prepare(settings: Settings, *, queued: bool) -> Start:
+def prepare(settings: Settings, *, queued: bool, callback_url: str | None = None) -> Start:
     """Digits with a planted trigger, a model that serves, and one job that waits for a worker.
 
     The job carries two requests: a subject, and samples named one by one, of which some are
     references. It trains exactly beside (audit). A second model has a teacher and serves nothing:
-    its teacher, which saw those references, must go. Not `queued`: without the job.
+    its teacher, which saw those references, must go. Not `queued`: without the job. callback_url:
+    of both requests.
     """
     backend = open_backend(settings, send=lambda _: None)
     train_digits(backend)
@@ -88,8 +90,8 @@ def prepare(settings: Settings, *, queued: bool) -> Start:
     if queued:
         early = open_backend(settings.model_copy(update={"batch_seconds": 1.0}), lambda _: None)
         for wanted in (
-            NewRequest(model="digits", subject_id=SUBJECT),
-            NewRequest(model="digits", sample_ids=tuple(named)),
+            NewRequest(model="digits", subject_id=SUBJECT, callback_url=callback_url),
+            NewRequest(model="digits", sample_ids=tuple(named), callback_url=callback_url),
         ):
             submit(early, wanted, key_id=None)
         early.close()
@@ -111,6 +113,7 @@ class Outcome:
     denied: Any
     certificates: Any
     events: Any
+    told: Any
     files: Any
     predictions: Any
 
@@ -189,9 +192,18 @@ def _read(backend: Backend, predictions: Any) -> Outcome:
         denied=sorted(denied),
         certificates=sorted((p["outcome"], p["sample_count"], _erased(p)) for p in papers),
         events=Counter(to for _, _, to in moves if to in ("completed", "cancelled", "rejected")),
+        told=sorted(_told(backend)),
         files=kept,
         predictions=predictions,
     )
+
+
+def _told(backend: Backend) -> list[str]:
+    """The ends that were told to who asked; whatever is told must have arrived."""
+    with backend.db.reading() as session:
+        found = session.scalars(select(Delivery)).all()
+    assert {each.state for each in found} <= {"delivered"}
+    return [each.event for each in found if each.event == "erasure_request.completed"]
 
 
 def _facts(job: Job) -> Any:

@@ -25,6 +25,7 @@ from tests import servers
 from tests.functional.deployment import Deployment, Process
 from tests.functional.launching import Launch
 from tests.functional.outcome import Outcome, Start, look, pictures, prepare
+from tests.receiving import ALLOW, Receiver, receiver
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -35,6 +36,8 @@ QUICK = {
     "LETHE_SWEEP_SECONDS": "0.3",
     "LETHE_POLL_SECONDS": "0.1",
     "LETHE_CHECKPOINT_SECONDS": "0.01",
+    "LETHE_CALLBACK_ALLOW": ALLOW,
+    "LETHE_CALLBACK_HTTP": "true",
 }
 
 SERVICE = [name for name in POINTS if name.startswith(("intake", "swap", "wake"))]
@@ -81,8 +84,15 @@ Deploy = Callable[[str, bool], tuple[Deployment, Start]]
 
 
 @pytest.fixture(scope="module")
+def taker() -> Iterator[Receiver]:
+    """Who is called back, in every run."""
+    with receiver() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def template(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, taker: Receiver
 ) -> Iterator[Callable[[str, bool], Template]]:
     """Makes each kind of home once."""
     databases = []
@@ -97,7 +107,7 @@ def template(
             url = made.__enter__()
             databases.append(made)
         settings = Settings(home=home, secret=SECRET, database_url=url)
-        return Template(home, prepare(settings, queued=queued), url)
+        return Template(home, prepare(settings, queued=queued, callback_url=taker.url), url)
 
     yield make
     for made in databases:
@@ -176,6 +186,7 @@ def ended(deployment: Deployment, start: Start) -> Outcome:
         for request in list(client.erasure_requests()):
             assert client.wait(request, timeout=240).status == "completed"
         wait_for_swap(deployment)
+        wait_for_callbacks(deployment)
         answers = client.predict("digits", pictures())
     alive = [p for p in deployment.processes if p.popen.poll() is None]
     for process in alive:
@@ -205,6 +216,20 @@ def wait_for_swap(deployment: Deployment) -> None:
             time.sleep(0.1)
 
 
+def wait_for_callbacks(deployment: Deployment) -> None:
+    """Until every callback has arrived; one whose sender was killed is sent again in a while."""
+    headers = {"Authorization": f"Bearer {deployment.variables['LETHE_API_KEY']}"}
+    until = time.monotonic() + 120
+    while True:
+        query = {"status": "pending"}
+        answer = httpx.get(f"{deployment.url}/deliveries", params=query, headers=headers)
+        waiting = answer.json()["items"]
+        if not waiting:
+            return
+        assert time.monotonic() < until, waiting
+        time.sleep(0.1)
+
+
 def killed(process: Process, point: str, seconds: float = 120.0) -> None:
     """It dies by itself at the point."""
     try:
@@ -225,6 +250,23 @@ def test_a_worker_killed(
     killed(deployment.start("worker", crash_at=point), point)
     deployment.start("worker").wait_for("ready")
     assert ended(deployment, start) == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["embedded", "production"])
+def test_a_callback_cut_short_comes_again_under_its_id(
+    deploy: Deploy, taker: Receiver, kind: str
+) -> None:
+    deployment, start = deploy(kind, True)
+    deployment.serve()
+    before = len(taker.got)
+    killed(deployment.start("worker", crash_at="callback:sent"), "callback:sent")
+    [first] = taker.got[before:]
+    deployment.start("worker").wait_for("ready")
+    ended(deployment, start)
+    again = [got for got in taker.got[before:] if got.body == first.body]
+    assert len(again) == 2, "sent, and as nobody had written that down, sent again"
+    assert len({got.headers["webhook-id"] for got in again}) == 1
 
 
 @pytest.mark.parametrize(("kind", "point"), chosen(SERVICE))

@@ -26,6 +26,7 @@ PAGES = [
     "docs/guides/first-erasure.md",
     "docs/guides/own-data.md",
     "docs/guides/predicting.md",
+    "docs/guides/callbacks.md",
 ]
 
 # `lethe serve` listens on a free port and the page goes on once it answers, as a person would
@@ -50,6 +51,12 @@ ready() {
 def programs(page: Path) -> list[str]:
     """The page's Python, which runs before its commands."""
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def files(page: Path) -> dict[str, str]:
+    """The files that the page has its reader write: blocks that have a name beside `python`."""
+    blocks = r"^```python (\S+)\n(.*?)^```"
+    return dict(re.findall(blocks, page.read_text(), re.DOTALL | re.MULTILINE))
 
 
 def commands(page: Path) -> list[str]:
@@ -90,6 +97,8 @@ def what_the_guides_assume(folder: Path) -> None:
 def run(page: Path, folder: Path, launch: Launch, replaced: dict[str, str] | None = None) -> None:
     """Run the page's commands in a folder of their own."""
     what_the_guides_assume(folder)
+    for name, text in files(page).items():
+        (folder / name).write_text(text)
     for program in programs(page):
         subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
     with TemporaryDirectory() as apart, executable(Path(apart), launch) as lethe:
@@ -129,7 +138,7 @@ def _run_commands(page: Path, folder: Path, lethe: Path, replaced: dict[str, str
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page(page: str, tmp_path: Path, launch: Launch) -> None:
-    run(ROOT / page, tmp_path, launch)
+    run(ROOT / page, tmp_path, launch, {"8099": str(free_port())})
 
 
 @pytest.mark.timeout(600)

@@ -26,7 +26,7 @@ def test_a_request_is_accepted_with_its_job_and_due_date(api: TestClient) -> Non
             "subject_id": "subject-0",
             "external_id": "ticket-7",
             "regulation": "gdpr",
-            "callback_url": "https://example.org/done",
+            "callback_url": "https://93.184.215.14/done",
             "strategy": "retrain",
         },
     )
