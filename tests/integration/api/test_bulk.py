@@ -33,7 +33,7 @@ def posted(api: TestClient, items: list[Any], key: str | None = None) -> dict[st
 
 def test_each_item_has_its_own_result(api: TestClient, api_backend: Backend) -> None:
     items = [
-        item(1, external_id="ticket-1", callback_url="https://example.org/done"),
+        item(1, external_id="ticket-1", callback_url="https://93.184.215.14/done"),
         item(2, strategy="magic"),
         {"model": "digits", "sample_ids": ["train/00006", "none/1"]},
         {"model": "nope", "subject_id": "subject-3"},
