@@ -57,7 +57,7 @@ def test_each_item_has_its_own_result(api: TestClient, api_backend: Backend) -> 
             "no model 'nope'; models: digits",
             "either subject_id or sample_ids",
             "subject_id: Input should be a valid string; colour: Extra inputs",
-            "Input should be",
+            "item: must be an object",
         ],
         strict=True,
     ):
