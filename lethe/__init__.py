@@ -1,13 +1,13 @@
-"""The command line and the Python client: `lethe ...`, `from lethe import Client`."""
+"""The command line and the Python clients: `lethe ...`, `from lethe import Client, AsyncClient`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lethe.client import ApiError, Client
+    from lethe.client import ApiError, AsyncClient, Client
 
-__all__ = ["ApiError", "Client"]
+__all__ = ["ApiError", "AsyncClient", "Client"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Answer(BaseModel):
     """Base of every answer."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, serialize_by_alias=True, validate_by_name=True
+    )
 
     def plain(self) -> dict[str, Any]:
         """The answer in JSON's own types."""
         return self.model_dump(mode="json")
+
+
+class Problem(Answer):
+    """Why something was refused (RFC 9457); `code` is stable."""
+
+    status: int
+    code: str
+    title: str = ""
+    detail: str = ""
+    type: str = "about:blank"
+    request_id: str | None = None
+    errors: list[dict[str, str]] | None = None
 
 
 class ErasureRequest(Answer):
@@ -24,9 +38,14 @@ class ErasureRequest(Answer):
     id: str
     status: str
     model: str | None = None
+    external_id: str | None = None
+    regulation: str | None = None
+    strategy: str | None = None
+    callback_url: str | None = None
     job_id: str | None = None
     job_ids: list[str] = []
     outcome: str | None = None
+    reason: str | None = None
     sample_count: int | None = None
     received_at: datetime
     due_at: datetime | None = None
@@ -36,6 +55,43 @@ class ErasureRequest(Answer):
     def over(self) -> bool:
         """Is there nothing more to wait for?"""
         return self.status in ("completed", "rejected", "cancelled", "needs_review")
+
+
+class Transition(Answer):
+    """One event in a request's history."""
+
+    at: datetime
+    event: str
+    from_: Annotated[str | None, Field(alias="from")] = None
+    to: str | None = None
+    reason: str | None = None
+    due_at: datetime | None = None
+
+
+class ErasureRequestDetail(ErasureRequest):
+    """An erasure request, how its certificate names the subject, and its history."""
+
+    commitment: str | None = None
+    commitment_salt: str | None = None
+    history: list[Transition] = []
+
+
+class BulkResult(Answer):
+    """What became of one of many: the request, or the problem."""
+
+    index: int
+    status: int
+    id: str | None = None
+    request: ErasureRequest | None = None
+    problem: Problem | None = None
+
+
+class BulkAnswer(Answer):
+    """A result for each of many, in their order."""
+
+    accepted: int
+    refused: int
+    items: list[BulkResult]
 
 
 class Progress(Answer):
@@ -55,11 +111,20 @@ class Job(Answer):
 
     id: str
     status: str
+    kind: str | None = None
     model: str | None = None
+    strategy: str | None = None
+    request_ids: list[str] = []
+    revision: int | None = None
     progress: Progress = Progress()
     attempts: int = 0
+    base_version: int | None = None
+    result_version: int | None = None
     verification: dict[str, Any] | None = None
+    destruction: dict[str, Any] | None = None
     error: str | None = None
+    cancel_requested: bool = False
+    due_at: datetime | None = None
     queued_at: datetime | None = None
     started_at: datetime | None = None
     published_at: datetime | None = None
@@ -78,7 +143,51 @@ class Version(Answer):
     digest: str
     state: str
     parent: int | None = None
+    job_id: str | None = None
     tainted_by: list[str] = []
+    metrics: dict[str, Any] = {}
+    served_by: list[str] = []
+    created_at: datetime | None = None
+    published_at: datetime | None = None
+    destroyed_at: datetime | None = None
+
+
+class Serving(Answer):
+    """The version that every replica should serve."""
+
+    version: int
+    digest: str
+    published_at: datetime | None = None
+
+
+class Replica(Answer):
+    """What a live inference process serves of a model."""
+
+    id: str
+    host: str
+    pid: int
+    version: int | None = None
+    digest: str | None = None
+    error: str | None = None
+    lease_until: datetime | None = None
+
+
+class Drift(Answer):
+    """What is left before the model is retrained exactly."""
+
+    since: datetime
+    limits: dict[str, float] = {}
+    used: dict[str, float] = {}
+    left: dict[str, float] = {}
+
+
+class Canaries(Answer):
+    """Groups of canaries in the model's data set; each job spends one."""
+
+    groups: int
+    size: int
+    spent: int
+    left: int
 
 
 class Model(Answer):
@@ -86,8 +195,17 @@ class Model(Answer):
 
     name: str
     dataset: str | None = None
+    classes: list[str] = []
+    shape: list[int] = []
+    architecture: dict[str, Any] = {}
+    training: dict[str, Any] = {}
     policy: dict[str, Any] = {}
     policy_deviations: list[dict[str, Any]] = []
+    canaries: Canaries | None = None
+    created_at: datetime | None = None
+    serving: Serving | None = None
+    drift: Drift | None = None
+    replicas: list[Replica] = []
 
 
 class Prediction(Answer):
@@ -97,6 +215,7 @@ class Prediction(Answer):
     probability: float
     probabilities: list[float]
     uncertainty: float | None = None
+    mutual_information: float | None = None
 
 
 class Predictions(Answer):
@@ -104,7 +223,45 @@ class Predictions(Answer):
 
     model: str
     version: int
+    digest: str | None = None
     predictions: list[Prediction]
+
+
+class Key(Answer):
+    """An API key, without its secret."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+class MadeKey(Key):
+    """A key that was just made; `key` is its text, shown this once."""
+
+    key: str
+
+
+class Check(Answer):
+    """One part that readiness needs."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(Answer):
+    """What a process says of itself and of the whole."""
+
+    status: str
+    checks: dict[str, Check] = {}
+    workers: int | None = None
+    waiting: int | None = None
+    overdue: int | None = None
+    warnings: list[str] = []
+    models: dict[str, Any] = {}
 
 
 class Page(Answer):

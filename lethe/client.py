@@ -1,25 +1,73 @@
-"""The Python client: `from lethe import Client`."""
+"""The Python clients: `from lethe import Client, AsyncClient`.
+
+Their calls are those of `lethe.calls`; a call that is added there is added here, to both.
+"""
 
 from __future__ import annotations
 
-import time
-import uuid
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from core.errors import LetheError
-from lethe.answers import ErasureRequest, Job, Model, Page, Predictions, Version
+from lethe import calls
+from lethe.flow import ApiError, Flow, Stream
 from lethe.home import api_key as default_key
 from lethe.home import service_url
-from lethe.transport import ApiError, Transport
+from lethe.transport import AsyncTransport, Transport
 
-__all__ = ["ApiError", "Client"]
+__all__ = ["ApiError", "AsyncClient", "Client"]
 
-_POLL = 20.0  # seconds that one long-poll waits
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _does(flow: Callable[P, Flow[T]]) -> Callable[Concatenate[Client, P], T]:
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._transport.run(flow(*args, **kwargs))
+
+    return _named(method, flow)
+
+
+def _lists(stream: Callable[P, Stream[T]]) -> Callable[Concatenate[Client, P], Iterator[T]]:
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._transport.iterate(stream(*args, **kwargs))
+
+    return _named(method, stream)
+
+
+def _awaits(flow: Callable[P, Flow[T]]) -> Callable[Concatenate[AsyncClient, P], Awaitable[T]]:
+    async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transport.run(flow(*args, **kwargs))
+
+    return _named(method, flow)
+
+
+def _streams(
+    stream: Callable[P, Stream[T]],
+) -> Callable[Concatenate[AsyncClient, P], AsyncIterator[T]]:
+    def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        return self._transport.iterate(stream(*args, **kwargs))
+
+    return _named(method, stream)
+
+
+M = TypeVar("M", bound=Callable[..., object])
+
+
+def _named(method: M, call: Callable[..., object]) -> M:
+    """The method with the name, docstring and parameters of its call."""
+    functools.update_wrapper(method, call)
+    signature = inspect.signature(call)
+    myself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    method.__signature__ = signature.replace(  # type: ignore[attr-defined]  # read by `inspect`
+        parameters=[myself, *signature.parameters.values()],
+        return_annotation=inspect.Signature.empty,
+    )
+    return method
 
 
 class Client:
@@ -69,193 +117,119 @@ class Client:
         """Give the connections back."""
         self._transport.close()
 
-    def erase(
+    erase = _does(calls.erase)
+    erase_many = _does(calls.erase_many)
+    erasure_request = _does(calls.erasure_request)
+    erasure_requests = _lists(calls.erasure_requests)
+    cancel = _does(calls.cancel)
+    reject = _does(calls.reject)
+    extend = _does(calls.extend)
+    certificate = _does(calls.certificate)
+    certificate_page = _does(calls.certificate_page)
+    certificate_key = _does(calls.certificate_key)
+    wait = _does(calls.wait)
+
+    job = _does(calls.job)
+    jobs = _lists(calls.jobs)
+    follow = _lists(calls.follow)
+    approve_job = _does(calls.approve_job)
+    reject_job = _does(calls.reject_job)
+    retry_job = _does(calls.retry_job)
+    cancel_job = _does(calls.cancel_job)
+
+    predict = _does(calls.predict)
+    models = _does(calls.models)
+    model = _does(calls.model)
+    versions = _does(calls.versions)
+    change_policy = _does(calls.change_policy)
+    rollback = _does(calls.rollback)
+
+    api_keys = _does(calls.api_keys)
+    create_key = _does(calls.create_key)
+    revoke_key = _does(calls.revoke_key)
+
+    alive = _does(calls.alive)
+    ready = _does(calls.ready)
+    readiness = _does(calls.readiness)
+    warnings = _does(calls.warnings)
+    metrics = _does(calls.metrics)
+
+
+class AsyncClient:
+    """The same service, for asyncio. Every call of `Client`, awaited; lists are iterated.
+
+    async with AsyncClient() as lethe:
+        request = await lethe.erase("digits", subject_id="subject-7")
+        print((await lethe.wait(request)).outcome)
+        async for job in lethe.jobs(status="running"):
+            print(job.id)
+    """
+
+    def __init__(
         self,
-        model: str,
+        url: str | None = None,
+        api_key: str | None = None,
         *,
-        subject_id: str | None = None,
-        sample_ids: Sequence[str] | None = None,
-        strategy: str | None = None,
-        external_id: str | None = None,
-        regulation: str | None = None,
-        callback_url: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> ErasureRequest:
-        """Ask that `model` forget a subject, or the samples named.
-
-        Every other model that was trained on these samples forgets them as well.
-        """
-        body = {
-            "model": model,
-            "subject_id": subject_id,
-            "sample_ids": list(sample_ids) if sample_ids is not None else None,
-            "strategy": strategy,
-            "external_id": external_id,
-            "regulation": regulation,
-            "callback_url": callback_url,
-        }
-        answer = self._transport.call(
-            "POST",
-            "/erasure-requests",
-            json={name: value for name, value in body.items() if value is not None},
-            headers={"Idempotency-Key": idempotency_key or str(uuid.uuid4())},
-        )
-        return ErasureRequest.model_validate(answer.json())
-
-    def erasure_request(self, request_id: str) -> ErasureRequest:
-        """One request, as it stands."""
-        answer = self._transport.call("GET", f"/erasure-requests/{request_id}")
-        return ErasureRequest.model_validate(answer.json())
-
-    def erasure_requests(
-        self, *, status: str | None = None, model: str | None = None
-    ) -> Iterator[ErasureRequest]:
-        """Requests, newest first."""
-        for item in self._pages("/erasure-requests", {"status": status, "model": model}):
-            yield ErasureRequest.model_validate(item)
-
-    def cancel(self, request_id: str, reason: str) -> ErasureRequest:
-        """Call a request off, while its job has not published."""
-        answer = self._transport.call(
-            "POST", f"/erasure-requests/{request_id}/cancel", json={"reason": reason}, safe=False
-        )
-        return ErasureRequest.model_validate(answer.json())
-
-    def certificate(self, request_id: str) -> str:
-        """The signed certificate of a completed request, byte for byte."""
-        return self._transport.call("GET", f"/erasure-requests/{request_id}/certificate").text
-
-    def certificate_key(self) -> str:
-        """The public key that certificates are checked with, as PEM."""
-        return self._transport.call("GET", "/certificates/key").text
-
-    def job(self, job_id: str) -> Job:
-        """One job, as it stands."""
-        return Job.model_validate(self._transport.call("GET", f"/jobs/{job_id}").json())
-
-    def jobs(self, *, status: str | None = None, model: str | None = None) -> Iterator[Job]:
-        """Jobs, newest first."""
-        for item in self._pages("/jobs", {"status": status, "model": model}):
-            yield Job.model_validate(item)
-
-    def follow(self, job_id: str, timeout: float | None = None) -> Iterator[Job]:
-        """The job each time that it changes, until it is over.
-
-        Raises `LetheError` after `timeout` seconds.
-        """
-        end = None if timeout is None else time.monotonic() + timeout
-        etag: str | None = None
-        while True:
-            left = _POLL if end is None else min(_POLL, end - time.monotonic())
-            if left <= 0:
-                raise LetheError(f"job {job_id} is not over yet: the time to wait is up")
-            answer = self._transport.call(
-                "GET",
-                f"/jobs/{job_id}",
-                params={"wait": round(left, 1)} if etag else None,
-                headers={"If-None-Match": etag} if etag else None,
-                extra_time=left,
-            )
-            if answer.status_code == 304:
-                continue
-            etag = answer.headers.get("ETag")
-            job = Job.model_validate(answer.json())
-            yield job
-            if job.over:
-                return
-
-    def wait(
-        self,
-        request: ErasureRequest | str,
-        *,
-        timeout: float | None = None,
-        on_progress: Callable[[Job], None] | None = None,
-    ) -> ErasureRequest:
-        """Wait until the request is over: completed, rejected, cancelled, or with a reviewer.
-
-        `on_progress` is called at every change of its jobs. Raises `LetheError` after
-        `timeout` seconds.
-        """
-        end = None if timeout is None else time.monotonic() + timeout
-        found = self.erasure_request(request if isinstance(request, str) else request.id)
-        for job_id in found.job_ids:
-            left = None if end is None else end - time.monotonic()
-            for job in self.follow(job_id, left):
-                if on_progress is not None:
-                    on_progress(job)
-        while not (found := self.erasure_request(found.id)).over:
-            # Its jobs are over, and it will be within moments.
-            if end is not None and time.monotonic() >= end:
-                raise LetheError(f"request {found.id} is not over yet: the time to wait is up")
-            time.sleep(0.1)
-        return found
-
-    def predict(
-        self,
-        model: str | None = None,
-        inputs: Any = None,
-        *,
-        images: Sequence[bytes] | None = None,
-    ) -> Predictions:
-        """Predictions for `inputs` (nested lists N x C x H x W in 0..1), or `images` (PNG, JPEG).
-
-        Without `model`: the service's only one.
-        """
-        body = {
-            "model": model,
-            "inputs": inputs,
-            "images": [b64encode(image).decode() for image in images] if images else None,
-        }
-        body = {name: value for name, value in body.items() if value is not None}
-        return Predictions.model_validate(
-            self._transport.call("POST", "/predict", json=body).json()
+        timeout: float = 30.0,
+        retries: int = 4,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._transport = AsyncTransport(
+            url or service_url(),
+            api_key if api_key is not None else default_key(),
+            timeout=timeout,
+            retries=retries,
+            transport=transport,
         )
 
-    def models(self) -> list[Model]:
-        """Every model."""
-        return [Model.model_validate(item) for item in self._pages("/models", {})]
+    async def __aenter__(self) -> AsyncClient:
+        return self
 
-    def model(self, name: str) -> Model:
-        """One model: what it serves, and where."""
-        return Model.model_validate(self._transport.call("GET", f"/models/{name}").json())
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
 
-    def change_policy(self, name: str, **settings: Any) -> Model:
-        """Change a model's policy, from its next job on: inconclusive, relearning, thresholds,
-        budget. What is named is set, None resets it; in thresholds and budget as well.
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._transport.close()
 
-            lethe.change_policy("digits", inconclusive="review", thresholds={"auc_band": 0.05})
-        """
-        answer = self._transport.call("PATCH", f"/models/{name}/policy", json=settings)
-        return Model.model_validate(answer.json())
+    erase = _awaits(calls.erase)
+    erase_many = _awaits(calls.erase_many)
+    erasure_request = _awaits(calls.erasure_request)
+    erasure_requests = _streams(calls.erasure_requests)
+    cancel = _awaits(calls.cancel)
+    reject = _awaits(calls.reject)
+    extend = _awaits(calls.extend)
+    certificate = _awaits(calls.certificate)
+    certificate_page = _awaits(calls.certificate_page)
+    certificate_key = _awaits(calls.certificate_key)
+    wait = _awaits(calls.wait)
 
-    def versions(self, name: str) -> list[Version]:
-        """The versions of a model, newest first."""
-        return [
-            Version.model_validate(item) for item in self._pages(f"/models/{name}/versions", {})
-        ]
+    job = _awaits(calls.job)
+    jobs = _streams(calls.jobs)
+    follow = _streams(calls.follow)
+    approve_job = _awaits(calls.approve_job)
+    reject_job = _awaits(calls.reject_job)
+    retry_job = _awaits(calls.retry_job)
+    cancel_job = _awaits(calls.cancel_job)
 
-    def warnings(self) -> list[str]:
-        """What somebody must see to: no worker runs, requests are overdue."""
-        try:
-            answer = self._transport.call("GET", "/readyz")
-        except ApiError:  # not ready: nothing is known of the rest
-            return []
-        found: list[str] = answer.json().get("warnings", [])
-        return found
+    predict = _awaits(calls.predict)
+    models = _awaits(calls.models)
+    model = _awaits(calls.model)
+    versions = _awaits(calls.versions)
+    change_policy = _awaits(calls.change_policy)
+    rollback = _awaits(calls.rollback)
 
-    def ready(self) -> bool:
-        """Does the service say that it can answer?"""
-        try:
-            return self._transport.call("GET", "/readyz").status_code == 200
-        except ApiError:
-            return False
+    api_keys = _awaits(calls.api_keys)
+    create_key = _awaits(calls.create_key)
+    revoke_key = _awaits(calls.revoke_key)
 
-    def _pages(self, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        cursor: str | None = None
-        while True:
-            answer = self._transport.call("GET", path, params={**params, "cursor": cursor})
-            page = Page.model_validate(answer.json())
-            yield from page.items
-            if page.next is None:
-                return
-            cursor = page.next
+    alive = _awaits(calls.alive)
+    ready = _awaits(calls.ready)
+    readiness = _awaits(calls.readiness)
+    warnings = _awaits(calls.warnings)
+    metrics = _awaits(calls.metrics)

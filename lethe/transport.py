@@ -1,126 +1,155 @@
-"""HTTP to the service: keys, retries, and errors as one line."""
+"""HTTP to the service: the two ways to run a flow, in the caller's thread or in an event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import httpx
 
-from core.errors import LetheError, Unavailable
+from core.errors import LetheError
+from lethe.flow import Ask, Flow, Give, Pause, Step, Stream, patient
 
-_AGAIN = (429, 502, 503, 504)
-_LONGEST_PAUSE = 30.0  # seconds, whatever Retry-After asks for
+T = TypeVar("T")
 
-
-class ApiError(LetheError):
-    """The service refused. `status` is HTTP's, `code` the service's stable name for it."""
-
-    def __init__(self, message: str, status: int, code: str | None, body: Any) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.body = body
+Steps = Generator[Step, httpx.Response, Any]
+Resume = Callable[[], Step]
+"""Goes on with a flow: raises StopIteration where it ends."""
 
 
-class Transport:
-    """One connection pool to one service, with one key.
+class _Transport:
+    """One connection pool to one service, with one key; `retries` of each call."""
 
-    A call is tried again, after a pause that doubles, when no connection came about, on 429 and
-    503 (after Retry-After), and, if repeating it is `safe`, when the connection broke midway.
-    """
+    def __init__(self, url: str, key: str | None, *, timeout: float, retries: int) -> None:
+        self._url, self._timeout, self._retries = url, timeout, retries
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def _steps(self, flow: Flow[Any] | Stream[Any]) -> tuple[Steps, Resume]:
+        steps = patient(flow, self._url, self._retries)
+        return steps, partial(next, steps)
+
+    def _options(self, transport: Any) -> dict[str, Any]:
+        return {
+            "base_url": self._url,
+            "headers": self._headers,
+            "timeout": self._timeout,
+            "transport": transport,
+        }
+
+    def _request(self, ask: Ask) -> dict[str, Any]:
+        return {
+            "method": ask.method,
+            "url": ask.path,
+            "json": ask.json,
+            "params": {k: v for k, v in (ask.params or {}).items() if v is not None},
+            "headers": ask.headers,
+            "timeout": self._timeout + ask.extra_time,
+        }
+
+    def _no_address(self, error: Exception) -> LetheError:
+        return LetheError(f"LETHE_URL {self._url!r} is not an address: {error}")
+
+
+class Transport(_Transport):
+    """Waits in the caller's thread."""
 
     def __init__(
-        self,
-        url: str,
-        key: str | None,
-        *,
-        timeout: float,
-        retries: int,
-        transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        self, *where: Any, transport: httpx.BaseTransport | None = None, **how: Any
     ) -> None:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        super().__init__(*where, **how)
         try:
-            self._http = httpx.Client(
-                base_url=url, headers=headers, timeout=timeout, transport=transport
-            )
+            self._http = httpx.Client(**self._options(transport))
         except (httpx.InvalidURL, TypeError) as error:
-            raise LetheError(f"LETHE_URL {url!r} is not an address: {error}") from None
-        self._url, self._timeout = url, timeout
-        self._retries, self._sleep = retries, sleep
+            raise self._no_address(error) from None
 
     def close(self) -> None:
         """Give the connections back."""
         self._http.close()
 
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Any = None,
-        params: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
-        safe: bool = True,
-        extra_time: float = 0.0,
-    ) -> httpx.Response:
-        """One answer below 400; raises `ApiError` for another, `Unavailable` for none."""
-        attempt = 0
+    def run(self, flow: Flow[T]) -> T:
+        """What the flow returns; raises `ApiError`, and `Unavailable` when nobody answers."""
+        steps, resume = self._steps(flow)
         while True:
             try:
-                response = self._http.request(
-                    method,
-                    path,
-                    json=json,
-                    params={k: v for k, v in (params or {}).items() if v is not None},
-                    headers=headers,
-                    timeout=self._timeout + extra_time,
-                )
-            except httpx.UnsupportedProtocol as error:
-                raise LetheError(f"LETHE_URL {self._url!r}: {error}") from None
-            except httpx.TransportError as error:
-                connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                if attempt >= self._retries or (connected and not safe):
-                    raise self._silent(error) from None
-                pause = _pause(attempt)
+                step = resume()
+            except StopIteration as end:
+                return cast(T, end.value)
+            resume = self._done(steps, step)
+
+    def iterate(self, stream: Stream[T]) -> Iterator[T]:
+        """What the stream gives."""
+        steps, resume = self._steps(stream)
+        while True:
+            try:
+                step = resume()
+            except StopIteration:
+                return
+            if isinstance(step, Give):
+                yield step.item
+                resume = partial(next, steps)
             else:
-                if response.status_code not in _AGAIN or attempt >= self._retries:
-                    return _checked(response)
-                pause = _pause(attempt, response.headers.get("Retry-After"))
-            self._sleep(pause)
-            attempt += 1
+                resume = self._done(steps, step)
 
-    def _silent(self, error: httpx.TransportError) -> Unavailable:
-        if isinstance(error, httpx.ConnectError):
-            return Unavailable(
-                f"no service answers at {self._url} ({error}); start it with `lethe serve`, "
-                "or set LETHE_URL"
-            )
-        words = str(error) or type(error).__name__
-        return Unavailable(f"the service at {self._url} did not answer: {words}")
-
-
-def _pause(attempt: int, retry_after: str | None = None) -> float:
-    if retry_after is not None:
+    def _done(self, steps: Steps, step: Step) -> Resume:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return partial(next, steps)
+        assert isinstance(step, Ask)
         try:
-            return min(max(float(retry_after), 0.0), _LONGEST_PAUSE)
-        except ValueError:  # a date: our own pause will do
-            pass
-    return float(min(0.2 * 2**attempt, _LONGEST_PAUSE))
+            return partial(steps.send, self._http.request(**self._request(step)))
+        except httpx.RequestError as error:
+            return partial(steps.throw, error)
 
 
-def _checked(response: httpx.Response) -> httpx.Response:
-    if response.status_code < 400:
-        return response
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    problem: dict[str, Any] = body if isinstance(body, dict) else {}
-    said = problem.get("detail") or problem.get("title") or response.reason_phrase
-    message = f"{said} (HTTP {response.status_code})"
-    if response.status_code == 401:
-        message += "; set LETHE_API_KEY, or LETHE_HOME to where the service keeps its key"
-    raise ApiError(message, response.status_code, problem.get("code"), body)
+class AsyncTransport(_Transport):
+    """Waits in asyncio's event loop. The same as `Transport`, line by line."""
+
+    def __init__(
+        self, *where: Any, transport: httpx.AsyncBaseTransport | None = None, **how: Any
+    ) -> None:
+        super().__init__(*where, **how)
+        try:
+            self._http = httpx.AsyncClient(**self._options(transport))
+        except (httpx.InvalidURL, TypeError) as error:
+            raise self._no_address(error) from None
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def run(self, flow: Flow[T]) -> T:
+        """What the flow returns; raises `ApiError`, and `Unavailable` when nobody answers."""
+        steps, resume = self._steps(flow)
+        while True:
+            try:
+                step = resume()
+            except StopIteration as end:
+                return cast(T, end.value)
+            resume = await self._done(steps, step)
+
+    async def iterate(self, stream: Stream[T]) -> AsyncIterator[T]:
+        """What the stream gives."""
+        steps, resume = self._steps(stream)
+        while True:
+            try:
+                step = resume()
+            except StopIteration:
+                return
+            if isinstance(step, Give):
+                yield step.item
+                resume = partial(next, steps)
+            else:
+                resume = await self._done(steps, step)
+
+    async def _done(self, steps: Steps, step: Step) -> Resume:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return partial(next, steps)
+        assert isinstance(step, Ask)
+        try:
+            return partial(steps.send, await self._http.request(**self._request(step)))
+        except httpx.RequestError as error:
+            return partial(steps.throw, error)

@@ -160,8 +160,7 @@ def settings_page() -> str:
 
 def http_page() -> str:
     """One row a route, with the scopes that it asks for."""
-    with tempfile.TemporaryDirectory() as home:
-        service = create_app(Settings(home=Path(home)), "all")
+    service = application()
     document = service.openapi()
     scopes = {
         (route.path, method.lower()): needed(route.dependant)
@@ -175,6 +174,18 @@ def http_page() -> str:
             names = ", ".join(f"`{scope}`" for scope in scopes[path, method]) or "none"
             rows.append(f"| {method.upper()} {path} | {names} | {' '.join(text.split())} |")
     return NOTE + "\n" + HTTP + "\n".join(rows) + "\n"
+
+
+def application() -> Any:
+    """The whole service, not started."""
+    with tempfile.TemporaryDirectory() as home:  # the document depends on no setting
+        return create_app(Settings(home=Path(home)), "all")
+
+
+def openapi() -> dict[str, Any]:
+    """Its OpenAPI document."""
+    document: dict[str, Any] = application().openapi()
+    return document
 
 
 def routes(service: Any) -> list[APIRoute]:

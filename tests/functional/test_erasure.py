@@ -45,7 +45,7 @@ def test_a_person_is_forgotten(deployment: Deployment, tmp_path: Path) -> None:
     deployment.ok("audit", "retrain", "digits")
     image = np.zeros((1, 8, 8)).tolist()
     with deployment.client() as client:
-        key = client._transport._http.headers["Authorization"].removeprefix("Bearer ")
+        key = client._transport._headers["Authorization"].removeprefix("Bearer ")
         with Traffic(deployment.url, key, "digits", [image]) as traffic:
             done = deployment.json("erase", "digits", "--subject", "subject-trigger", "--wait")
             assert traffic.wait_for(2, 20.0)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import httpx
@@ -11,8 +15,7 @@ import pytest
 
 import lethe
 from core.errors import LetheError, Unavailable
-from lethe import ApiError, Client
-from lethe.transport import Transport
+from lethe import ApiError, AsyncClient, Client, calls
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -27,8 +30,16 @@ REQUEST = {
 
 
 @pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda _: None)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Nobody pauses; how long each pause would have been."""
+    kept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        kept.append(seconds)
+
+    monkeypatch.setattr("time.sleep", kept.append)
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    return kept
 
 
 class Network:
@@ -46,15 +57,46 @@ class Network:
         return answer
 
 
-def client(network: Handler, **options: Any) -> Client:
-    return Client("http://lethe.test", "key", transport=httpx.MockTransport(network), **options)
+class Blocking:
+    """An `AsyncClient` that is waited for at each call: what holds for one holds for both."""
+
+    def __init__(self, *where: Any, **how: Any) -> None:
+        self._client = AsyncClient(*where, **how)
+
+    def __enter__(self) -> Blocking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run(self._client.close())
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+
+        async def done(*arguments: Any, **options: Any) -> Any:
+            found = method(*arguments, **options)
+            if isinstance(found, AsyncIterator):
+                return [item async for item in found]
+            return await found
+
+        return lambda *arguments, **options: asyncio.run(done(*arguments, **options))
+
+
+@pytest.fixture(params=[Client, Blocking], ids=["sync", "async"])
+def client(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Makes a client of a network."""
+
+    def make(network: Handler, **options: Any) -> Any:
+        transport = httpx.MockTransport(network)
+        return request.param("http://lethe.test", "key", transport=transport, **options)
+
+    return make
 
 
 def problem(status: int, **body: Any) -> httpx.Response:
     return httpx.Response(status, json={"title": "Problem", "status": status, **body})
 
 
-def test_a_retried_request_keeps_its_idempotency_key() -> None:
+def test_a_retried_request_keeps_its_idempotency_key(client: Any) -> None:
     network = Network(
         httpx.ConnectError("refused"),
         httpx.ReadError("reset"),
@@ -73,56 +115,81 @@ def test_a_retried_request_keeps_its_idempotency_key() -> None:
     }
 
 
-def test_an_idempotency_key_may_be_given() -> None:
+def test_an_idempotency_key_may_be_given(client: Any) -> None:
     network = Network(httpx.Response(202, json=REQUEST))
     client(network).erase("digits", sample_ids=["train/00001"], idempotency_key="mine")
     assert network.requests[0].headers["Idempotency-Key"] == "mine"
 
 
-def test_a_call_that_must_not_be_doubled_is_not() -> None:
+def test_a_call_that_must_not_be_doubled_is_not(client: Any) -> None:
     network = Network(httpx.ReadError("reset"))
     with pytest.raises(Unavailable, match="did not answer: reset"):
         client(network).cancel("er_1", "no longer wanted")
     network = Network(httpx.ConnectError("refused"), httpx.Response(200, json=REQUEST))
     client(network).cancel("er_1", "no longer wanted")  # it never arrived, so it may
+    network = Network(httpx.Response(429), httpx.Response(200, json=REQUEST))
+    client(network).cancel("er_1", "no longer wanted")  # nothing was done, so it may
+    with pytest.raises(ApiError):  # something may have been
+        client(Network(problem(503))).cancel("er_1", "no longer wanted")
 
 
-def test_nobody_answers() -> None:
+def test_nobody_answers(client: Any) -> None:
     network = Network(*[httpx.ConnectError("refused")] * 3)
     with pytest.raises(Unavailable, match=r"no service answers at http://lethe.test .*lethe serve"):
         client(network, retries=2).models()
 
 
-def test_retries_end() -> None:
+def test_retries_end(client: Any) -> None:
     network = Network(*[problem(503, detail="the database does not answer")] * 3)
     with pytest.raises(ApiError, match="the database does not answer") as caught:
         client(network, retries=2).models()
     assert caught.value.status == 503
 
 
+def in_a_minute() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+
+
 @pytest.mark.parametrize(
-    ("header", "pause"),
-    [("0", 0.0), ("3", 3.0), ("600", 30.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.2), (None, 0.2)],
+    ("header", "least", "most"),
+    [
+        ("0", 0, 0),
+        ("3", 3, 3),
+        ("120", 120, 120),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        (in_a_minute(), 1, 60),
+        ("soon", 0.1, 0.2),
+        ("-1", 0.1, 0.2),
+        (None, 0.1, 0.2),
+    ],
 )
-def test_pauses_follow_retry_after(header: str | None, pause: float) -> None:
-    pauses: list[float] = []
+def test_pauses_follow_retry_after(
+    client: Any, pauses: list[float], header: str | None, least: float, most: float
+) -> None:
     headers = {"Retry-After": header} if header else {}
-    transport = Transport(
-        "http://lethe.test",
-        None,
-        timeout=1,
-        retries=1,
-        transport=httpx.MockTransport(
-            Network(httpx.Response(429, headers=headers), httpx.Response(200))
-        ),
-        sleep=pauses.append,
-    )
-    transport.call("GET", "/livez")
-    transport.close()
-    assert pauses == [pause]
+    network = Network(httpx.Response(429, headers=headers), httpx.Response(200))
+    assert client(network).alive()
+    assert len(pauses) == 1
+    assert least <= pauses[0] <= most
 
 
-def test_errors_carry_what_the_service_said() -> None:
+def test_pauses_double(client: Any, pauses: list[float]) -> None:
+    network = Network(*[problem(503)] * 12)
+    with pytest.raises(ApiError):
+        client(network, retries=11).models()
+    longest = [min(0.2 * 2**attempt, 30.0) for attempt in range(11)]
+    assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
+
+
+def test_a_service_that_wants_to_be_left_alone_is(client: Any, pauses: list[float]) -> None:
+    network = Network(httpx.Response(429, headers={"Retry-After": "121"}))
+    with pytest.raises(ApiError) as caught:
+        client(network).models()
+    assert caught.value.status == 429
+    assert pauses == []
+
+
+def test_errors_carry_what_the_service_said(client: Any) -> None:
     network = Network(problem(404, detail="there is no model 'x'", code="not_found"))
     with pytest.raises(ApiError, match=r"there is no model 'x' \(HTTP 404\)") as caught:
         client(network).model("x")
@@ -134,9 +201,33 @@ def test_errors_carry_what_the_service_said() -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://lethe.test", "lethe.test", "http://[::1"])
-def test_addresses_that_are_none(url: str) -> None:
+@pytest.mark.parametrize("kind", [Client, Blocking])
+def test_addresses_that_are_none(kind: Any, url: str) -> None:
     with pytest.raises(LetheError, match="LETHE_URL"):
-        Client(url, "key").models()
+        kind(url, "key").models()
+
+
+def test_both_clients_have_every_call_alike() -> None:
+    def own(kind: type) -> dict[str, inspect.Signature]:
+        methods = {name: each for name, each in vars(kind).items() if name[0] != "_"}
+        return {name: inspect.signature(each) for name, each in methods.items()}
+
+    flows = {
+        name
+        for name, each in vars(calls).items()
+        if inspect.isfunction(each) and each.__module__ == calls.__name__ and name[0] != "_"
+    }
+    assert own(Client) == own(AsyncClient)
+    assert set(own(Client)) - {"close"} == flows - {"heard"}
+    assert "subject_id" in inspect.signature(Client("http://x", "k").erase).parameters
+    assert (Client.erase.__doc__ or "").startswith("Ask that `model` forget")
+
+
+def test_names_stay_one_part_of_a_path(client: Any) -> None:
+    network = Network(problem(404))
+    with pytest.raises(ApiError):
+        client(network).model("../keys?x=1")
+    assert network.requests[0].url.raw_path == b"/models/..%2Fkeys%3Fx%3D1"
 
 
 def job(status: str, fraction: float, etag: str) -> httpx.Response:
@@ -144,7 +235,7 @@ def job(status: str, fraction: float, etag: str) -> httpx.Response:
     return httpx.Response(200, json=body, headers={"ETag": etag})
 
 
-def test_waiting_asks_for_changes_only() -> None:
+def test_waiting_asks_for_changes_only(client: Any) -> None:
     done = {**REQUEST, "status": "completed", "outcome": "erased"}
     network = Network(
         httpx.Response(200, json=REQUEST),
@@ -165,7 +256,7 @@ def test_waiting_asks_for_changes_only() -> None:
     assert "wait" in asked[1].url.params
 
 
-def test_waiting_ends() -> None:
+def test_waiting_ends(client: Any) -> None:
     with pytest.raises(LetheError, match="job job_1 is not over yet"):
         client(Network(httpx.Response(200, json=REQUEST))).wait("er_1", timeout=0)
     network = Network(
@@ -175,7 +266,7 @@ def test_waiting_ends() -> None:
         client(network).wait("er_1", timeout=0)
 
 
-def test_lists_follow_their_cursor() -> None:
+def test_lists_follow_their_cursor(client: Any) -> None:
     network = Network(
         httpx.Response(200, json={"items": [REQUEST], "next": "er_1"}),
         httpx.Response(200, json={"items": [{**REQUEST, "id": "er_0"}], "next": None}),
@@ -185,7 +276,7 @@ def test_lists_follow_their_cursor() -> None:
     assert dict(network.requests[1].url.params) == {"status": "scheduled", "cursor": "er_1"}
 
 
-def test_readiness() -> None:
+def test_readiness(client: Any) -> None:
     assert client(Network(httpx.Response(200, json={}))).ready()
     assert not client(Network(problem(503)), retries=0).ready()
 
