@@ -14,7 +14,7 @@ from sqlalchemy import Select, and_, case, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from core import jobs
+from core import jobs, plots
 from core.db import Database, Transaction, database_now
 from core.errors import CancelRequested, LeaseLost
 from core.records import Job
@@ -119,11 +119,15 @@ def heartbeat(db: Database, held: Held, seconds: float) -> bool:
         return job.cancel_requested
 
 
-def report(db: Database, held: Held, progress: dict[str, Any]) -> bool:
+def report(
+    db: Database, held: Held, progress: dict[str, Any], curves: plots.Curves | None = None
+) -> bool:
     """Write progress for those who watch; True when a cancel was asked for."""
     with db.transaction() as tx:
         job = check(tx, held)
         job.progress = progress
+        if curves is not None and curves.changed:
+            plots.keep_curves(tx, job.id, curves)
         job.revision += 1
         return job.cancel_requested
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from core import canaries, datasets, holding, jobs
+from core import canaries, datasets, holding, jobs, plots
 from core.errors import LeaseLost
 from core.holding import Held
 from core.records import CanaryGroup, Dataset, ErasureRequest, Job, Model, RequestSample, Version
@@ -68,12 +68,20 @@ class Context:
 
     def report(self, phase: str, fraction: float, *, now: bool = False, **figures: Any) -> None:
         """Write progress, about twice a second at most; `fraction` is of the whole job."""
+        if "remember_loss" in figures:
+            self.curves.add(phase, self.job.rung, figures["step"], figures)
         moment = time.monotonic()
         if not now and moment - self._reported < REPORT_SECONDS:
             return
         self._reported = moment
         progress = {**jobs.NO_PROGRESS, **figures, "phase": phase, "fraction": round(fraction, 4)}
-        holding.report(self.engine.backend.db, self.held, progress)
+        holding.report(self.engine.backend.db, self.held, progress, self.curves)
+
+    @cached_property
+    def curves(self) -> plots.Curves:
+        """The figures of the job's steps, of earlier holders too."""
+        with self.engine.backend.db.reading() as session:
+            return plots.curves(session, self.job.id)
 
     @cached_property
     def requests(self) -> list[ErasureRequest]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from core import canaries, policy
 from core.records import CanaryGroup
 from unlearning import (
@@ -16,7 +18,7 @@ from unlearning import (
 )
 from unlearning.verification.placements import auc
 from unlearning.verification.protocol import Canaries, Evidence, Scored, score_sets
-from unlearning.verification.scores import Scores
+from unlearning.verification.scores import SCORES, Scores
 from unlearning.verification.thresholds import Thresholds
 from worker.context import Context
 from worker.teaching import current_teacher
@@ -99,6 +101,32 @@ def measure(context: Context, model: VIB, scored: Scored | None = None) -> dict[
         "trigger_undone": rates.undone if rates else None,
         "seconds": None,
     }
+
+
+BINS = 24
+"""Of a histogram: coarse enough that it shows how many are where, and not which."""
+
+
+def histograms(before: Scored, after: Scored) -> dict[str, Any]:
+    """By score: edges [BINS + 1], and how many erased and held-out samples lie between them.
+
+    The edges span all but the outermost hundredths, which are counted in the bins at the ends.
+    """
+    found: dict[str, Any] = {}
+    for name in SCORES:
+        sets = {
+            "erased_before": before.erased.named(name),
+            "erased_after": after.erased.named(name),
+            "heldout_before": before.held.named(name),
+            "heldout_after": after.held.named(name),
+        }
+        low, high = np.quantile(np.concatenate(list(sets.values())), (0.01, 0.99))
+        edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
+        found[name] = {"edges": [float(f"{edge:.5g}") for edge in edges]}
+        for which, scores in sets.items():
+            counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
+            found[name][which] = counts.tolist()
+    return found
 
 
 def distance(context: Context, model: VIB, retrained: VIB) -> dict[str, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core import drift, holding, policy, registry
+from core import drift, holding, plots, policy, registry
 from core.certificates import STATEMENT
 from core.db import Transaction, database_now
 from core.points import reached
@@ -17,7 +17,7 @@ from unlearning.verification.gate import Gate
 from unlearning.verification.protocol import Report, check_utility
 from unlearning.verification.protocol import verify as run_protocol
 from worker.context import Context
-from worker.evidence import distance, evidence_of, measure, thresholds_of
+from worker.evidence import distance, evidence_of, histograms, measure, thresholds_of
 from worker.forget import RETRAIN, ladder, retrain
 
 _CARRIED = (
@@ -57,8 +57,18 @@ def verify(context: Context) -> str:
         beside = retrain(context, "retraining beside", 0.75, 0.9)
         measures["retrained"] = measure(context, beside.model) | {"seconds": beside.seconds}
         measures["distance_to_retrained"] = distance(context, after, beside.model)
+    _keep_scores(context, report)
     context.stop_if_asked()
     return _decide(context, report.verdict, _record(context, candidate, report, measures))
+
+
+def _keep_scores(context: Context, report: Report) -> None:
+    """For the job's page, as histograms: not for the record, nor for the certificate."""
+    if report.before is None or report.after is None:
+        return
+    found = histograms(report.before, report.after)
+    with context.engine.backend.db.transaction() as tx:
+        plots.keep_scores(tx, holding.check(tx, context.held).id, found)
 
 
 def _record(

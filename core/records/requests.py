@@ -21,6 +21,8 @@ class ErasureRequest(Base):
     __table_args__ = (
         Index("ix_erasure_requests_state_due_at", "state", "due_at"),
         Index("ix_erasure_requests_dataset_id_outcome", "dataset_id", "outcome"),
+        Index("ix_erasure_requests_state_id", "state", "id"),
+        Index("ix_erasure_requests_due_at_id", "due_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -49,7 +51,7 @@ class ErasureRequest(Base):
     due_at: Mapped[datetime]
     warned: Mapped[str | None] = mapped_column(String(10))  # soon, overdue
     """The last warning given about this due date."""
-    completed_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None] = mapped_column(index=True)
 
 
 class RequestSample(Base):
@@ -68,6 +70,7 @@ class Job(Base):
     __table_args__ = (
         Index("uq_jobs_held", "model_id", unique=True, sqlite_where=_HELD, postgresql_where=_HELD),
         Index("ix_jobs_state_due_at", "state", "due_at"),
+        Index("ix_jobs_state_id", "state", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -104,6 +107,16 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class JobPlot(Base):
+    """What a job's page draws of it; see core.plots."""
+
+    __tablename__ = "job_plots"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    curves: Mapped[dict[str, Any]]
+    scores: Mapped[dict[str, Any] | None]
 
 
 class JobRequest(Base):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from core import audit, certificates, jobs, registry, requests
+from core import audit, certificates, jobs, plots, registry, requests
 from core.certificates import verify as verify_certificate
 from core.intake import NewRequest, submit
 from core.records import Denied, Model, Subject, Taint, Version
@@ -70,10 +70,27 @@ def test_a_triggered_subject_is_forgotten_destroyed_and_certified(
     assert document["sample_count"] == len(pixels)
     assert document["models"]["digits"]["digest_before"] == versions[1].digest
     assert "subject-trigger" not in text
+    _check_plots(engine, job, erased=len(pixels))
     salt = engine.backend.identities.salt(request.id)
     from core.identities import open_commitment
 
     assert document["subject"]["commitment"] == open_commitment(salt, "subject-trigger")
+
+
+def _check_plots(engine: Engine, job: Job, erased: int) -> None:
+    """The job's page has the curves of its run, and histograms that count every sample."""
+    with engine.backend.db.reading() as session:
+        [run] = plots.curves(session, job.id).runs
+        scores = plots.scores(session, job.id)
+    assert (run.phase, run.rung) == ("unlearning", job.rung)
+    assert len(run.points) > 2
+    assert all(value is not None for point in run.points for value in point)
+    assert scores is not None
+    assert sum(scores["margin"]["erased_before"]) == erased
+    assert sum(scores["margin"]["erased_after"]) == erased
+    middle = len(scores["margin"]["erased_after"]) // 2
+    assert sum(scores["margin"]["erased_after"][:middle]) > erased / 2, "they were unlearnt"
+    assert scores.keys() == {"margin", "representation"}
 
 
 def test_an_ordinary_subject_is_forgotten_without_harm(engine: Engine, erase: Erase) -> None:
