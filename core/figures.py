@@ -77,7 +77,7 @@ class Times:
 
 def erasure_times(session: Session) -> Times:
     """Of every request that was completed with something erased."""
-    seconds = _seconds_to_completion(session)
+    seconds = seconds_between(session, ErasureRequest.received_at, ErasureRequest.completed_at)
     within = [func.coalesce(func.sum(case((seconds <= bound, 1), else_=0)), 0) for bound in BUCKETS]
     query: Select[Any] = select(*within, func.count(), func.coalesce(func.sum(seconds), 0.0)).where(
         ErasureRequest.state == "completed", ErasureRequest.outcome == "erased"
@@ -86,8 +86,8 @@ def erasure_times(session: Session) -> Times:
     return Times(tuple(int(each) for each in counts), int(count), float(total))
 
 
-def _seconds_to_completion(session: Session) -> ColumnElement[Any]:
-    began, ended = ErasureRequest.received_at, ErasureRequest.completed_at
+def seconds_between(session: Session, began: Any, ended: Any) -> ColumnElement[Any]:
+    """Between two columns of times, in whichever database it is."""
     if session.get_bind().dialect.name == "sqlite":
         return (func.julianday(ended) - func.julianday(began)) * DAY
     return extract("epoch", ended - began)

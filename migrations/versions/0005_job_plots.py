@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from core.db import Json
+from migrations.losing import refuse_if
 
 revision = "0005"
 down_revision = "0004"
@@ -38,7 +39,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Nothing is refused: what is drawn is kept for the eye alone, the record is elsewhere."""
+    refuse_if("job_plots", None, "the curves and score histograms of jobs")
     for name, (table, _) in INDEXES.items():
         op.drop_index(op.f(name), table)
     op.drop_table("job_plots")

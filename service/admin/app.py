@@ -7,9 +7,9 @@ from starlette.datastructures import State
 
 from service.admin import refusals
 from service.admin.gate import Gate
-from service.admin.pages import erasure_requests, jobs, overview, sign_in
+from service.admin.pages import bulk, erasure_requests, jobs, overview, sign_in
 
-PAGES = (sign_in, overview, erasure_requests, jobs)
+PAGES = (sign_in, overview, bulk, erasure_requests, jobs)
 
 
 def create_admin(state: State) -> FastAPI:

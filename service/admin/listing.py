@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 
@@ -21,26 +21,34 @@ class Filter:
 class Listing:
     """A list's address, what it is filtered by, and the cursors to both sides.
 
-    following: of the next page, None on the last; first: is this the first page?
+    following: of the next page, None on the last; first: is this the first page? also: what is
+    searched for besides the filters.
     """
 
     path: str
     filters: Sequence[Filter] = ()
     following: str | None = None
     first: bool = True
+    also: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def chosen(self) -> dict[str, str]:
         """The filters that are set."""
-        return {each.name: each.value for each in self.filters if each.value}
+        every = {each.name: each.value for each in self.filters} | dict(self.also)
+        return {name: value for name, value in every.items() if value}
 
-    def at(self, **others: str | None) -> str:
-        """The list's address with its filters, and others: at(cursor=...)."""
+    def at(self, below: str = "", **others: str | None) -> str:
+        """The address with the filters, and others: at(cursor=...); or of a path below it."""
         named: Mapping[str, str | None] = {**self.chosen, **others}
         query = urlencode({name: value for name, value in named.items() if value})
-        return f"{self.path}?{query}" if query else self.path
+        return f"{self.path}{below}?{query}" if query else self.path + below
 
 
 def states(values: Sequence[str]) -> list[tuple[str, str]]:
     """Options for the states of a machine."""
     return [("", "All"), *((value, value.replace("_", " ").capitalize()) for value in values)]
+
+
+def names(values: Sequence[str]) -> list[tuple[str, str]]:
+    """Options for things that have names."""
+    return [("", "All"), *((value, value) for value in values)]

@@ -84,7 +84,7 @@ def model_part(name: str, job: dict[str, Any] | None) -> ModelPart:
         ("Job", job["job"]),
         ("Requests that it carried out together", str(job["requests_together"])),
         ("Method", _method(job, found)),
-        ("Tried before it", _tried(found.get("rungs_before", []))),
+        ("Tried before it", tried(found.get("rungs_before", []))),
         ("Exact copies erased with them", _count(found.get("copies"))),
         ("Samples with a label that neighbours contradict", _count(found.get("contradicted"))),
         ("Seed", str(job["seed"])),
@@ -103,7 +103,7 @@ def model_part(name: str, job: dict[str, Any] | None) -> ModelPart:
         meaning=VERDICTS[found["verdict"]] if verified else None,
         note=_sentence(found["note"]) if "note" in found else None,
         gates=[_gate(gate) for gate in found.get("gates", [])],
-        measures=_measures(measures) if verified else [],
+        measures=measures_of(measures) if verified else [],
         with_retrained=measures.get("retrained") is not None,
         limits=[
             (what.replace("_", " "), _number(value))
@@ -167,7 +167,7 @@ def _method(job: dict[str, Any], found: dict[str, Any]) -> str | None:
     return how + steps
 
 
-def _tried(rungs: list[dict[str, Any]]) -> str | None:
+def tried(rungs: list[dict[str, Any]]) -> str | None:
     """What was not published, and for which tests; None where the first try was."""
     said = [
         f"{rung['strategy']}, {rung['steps']:,} steps: {rung['verdict']} by "
@@ -183,21 +183,21 @@ def _gate(gate: dict[str, Any]) -> Gate:
         what=gate["what"],
         figure=_number(gate["statistic"]),
         interval=f"{_number(gate['low'])} to {_number(gate['high'])}",
-        allowed=_allowed(gate["least"], gate["most"]),
+        allowed=allowed(gate["least"], gate["most"]),
         samples=gate["samples"],
         verdict=gate["verdict"],
         decisive=gate["decisive"],
     )
 
 
-def _allowed(least: float, most: float) -> str:
+def allowed(least: float, most: float) -> str:
     """Losses and rises are differences of shares: from -1 on, any gain is allowed."""
     if least <= -1.0:
         return f"at most {_number(most)}"
     return f"{_number(least)} to {_number(most)}"
 
 
-def _measures(measures: dict[str, Any]) -> list[Measure]:
+def measures_of(measures: dict[str, Any]) -> list[Measure]:
     def shown(when: str, name: str) -> str:
         value = (measures[when] or {}).get(name)
         if value is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 from core import holding, jobs, plots
 from core.backend import Backend
 from tests import factories
 
 
 def figures(step: int) -> dict[str, float]:
-    return {name: step / 3 for name in plots.FIGURES}
+    return dict.fromkeys(plots.FIGURES, step / 3)
 
 
 def test_a_run_keeps_so_many_points_from_its_first_step_to_its_last_ones() -> None:
@@ -20,7 +22,7 @@ def test_a_run_keeps_so_many_points_from_its_first_step_to_its_last_ones() -> No
     assert plots.MOST_POINTS / 2 <= len(steps) <= plots.MOST_POINTS
     assert steps[0] == 1
     assert steps[-1] > 10_000 - run.every
-    assert {b - a for a, b in zip(steps, steps[1:], strict=False)} == {run.every}
+    assert {b - a for a, b in itertools.pairwise(steps)} == {run.every}
     assert run.points[-1][1] == float(f"{(steps[-1]) / 3:.5g}")
 
 

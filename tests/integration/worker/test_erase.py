@@ -12,7 +12,7 @@ from sqlalchemy import select
 from core import audit, certificates, jobs, plots, registry, requests
 from core.certificates import verify as verify_certificate
 from core.intake import NewRequest, submit
-from core.records import Denied, Model, Subject, Taint, Version
+from core.records import Denied, Job, Model, Subject, Taint, Version
 from tests.integration.conftest import Erase, look
 from worker import tasks
 from worker.engine import Engine

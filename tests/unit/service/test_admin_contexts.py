@@ -44,7 +44,8 @@ def test_a_template_uses_what_its_context_has_and_nothing_else(context: type) ->
 
 def test_every_page_has_a_context() -> None:
     pages = {name for name in TEMPLATES if not name.startswith("_")} - {"base.html"}
-    assert pages == {context.template for context in CONTEXTS}
+    whole = {context.template for context in CONTEXTS if not context.template.startswith("_")}
+    assert pages == whole
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
