@@ -7,6 +7,7 @@ from starlette.datastructures import State
 
 from service.admin import refusals
 from service.admin.gate import Gate
+from service.admin.live import Easel
 from service.admin.pages import bulk, erasure_requests, jobs, overview, sign_in
 
 PAGES = (sign_in, overview, bulk, erasure_requests, jobs)
@@ -22,6 +23,7 @@ def create_admin(state: State) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     admin.state = state
+    state.easel = Easel()
     for page in PAGES:
         admin.include_router(page.router)
     refusals.install(admin)

@@ -16,6 +16,7 @@ from core.intake import NewRequest, submit
 from core.records import Job
 from core.settings import Settings
 from service.app import create_app
+from service.watcher import Watcher
 from tests.conftest import SECRET
 from worker import tasks
 from worker.engine import Engine
@@ -23,10 +24,14 @@ from worker.engine import Engine
 
 @dataclass(frozen=True)
 class Site:
-    """url: of the service, without a slash at its end. engine: a worker's, on the same home."""
+    """url: of the service, without a slash at its end. engine: a worker's, on the same home.
+
+    watcher: the service's, which knows how many follow a job.
+    """
 
     url: str
     engine: Engine
+    watcher: Watcher
 
     @property
     def backend(self) -> Backend:
@@ -89,9 +94,10 @@ def opened(home: Path) -> Iterator[Site]:
         lease_seconds=120,  # a busy machine may let a thread wait for long
         replica_lease_seconds=120,
     )
+    app = create_app(settings)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
+            app,
             port=0,
             log_level="error",
             timeout_graceful_shutdown=2,
@@ -105,7 +111,7 @@ def opened(home: Path) -> Iterator[Site]:
     port = server.servers[0].sockets[0].getsockname()[1]
     backend = open_backend(settings, send=lambda _: None)
     try:
-        yield Site(f"http://127.0.0.1:{port}", Engine(backend, "cpu"))
+        yield Site(f"http://127.0.0.1:{port}", Engine(backend, "cpu"), app.state.watcher)
     finally:
         backend.close()
         server.should_exit = True

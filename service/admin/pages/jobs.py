@@ -90,7 +90,8 @@ async def follow(
 ) -> Response:
     """The parts of its page as server-sent events, while it goes on."""
     assert me.caller is not None
-    key_id, easel = me.caller.key_id, _easel(request)
+    key_id = me.caller.key_id
+    easel: Easel = request.app.state.easel
     await run_in_threadpool(_must_exist, backend, job_id)
 
     async def draw() -> Drawing:
@@ -106,14 +107,6 @@ async def follow(
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)
-
-
-def _easel(request: Request) -> Easel:
-    state = request.app.state
-    if not hasattr(state, "easel"):
-        state.easel = Easel()
-    easel: Easel = state.easel
-    return easel
 
 
 def _must_exist(backend: Backend, job_id: str) -> None:

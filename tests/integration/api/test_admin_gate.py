@@ -138,7 +138,8 @@ def test_posts_from_elsewhere_are_refused(
 ) -> None:
     client = admin("review")
     del client.headers["Origin"]
-    answer = client.post("/admin/jobs/job_x/approve", data={"reason": "fine"}, headers=headers)
+    fields = {"reason": "fine", "typed": "job_x"}
+    answer = client.post("/admin/jobs/job_x/approve", data=fields, headers=headers)
     assert answer.status_code == (403 if refused else 404)
     assert ("another site" in answer.text) is refused
 
