@@ -65,6 +65,15 @@ def take(ds: Any, keys: Int64) -> SampleBatch | None:
     return columns.pick(batch, np.argsort(batch.keys, kind="stable"))
 
 
+def of_class(ds: Any, label: int, n: int, after: int) -> SampleBatch:
+    """The next `n` samples of a class with keys above `after`, canaries left out."""
+    where = f"label = {int(label)} AND key > {int(after)} AND subject >= 0"
+    keys = ds.to_table(columns=["key"], filter=where, limit=n).column("key").to_numpy()
+    batch = take(ds, np.sort(keys).astype(np.int64))
+    assert batch is not None, "a version does not change while it is read"
+    return batch
+
+
 def take_random(ds: Any, code: int, n: int, seed: int, banned: Int64) -> SampleBatch | int:
     """`n` random samples of a split, in random order; their number when they are too few.
 

@@ -284,6 +284,10 @@ class SampleStore(LanceStore):
             )
         return batch
 
+    def of_class(self, dataset: str, label: int, n: int, *, after: int = -1) -> SampleBatch:
+        """The next `n` samples of a class with keys above `after`, whatever their split."""
+        return self._retry(dataset, lambda ds: reads.of_class(ds, label, n, after))
+
     def load(self, dataset: str, split: Split, *, exclude: Iterable[int] = ()) -> SampleBatch:
         """Every sample of the split, in stored order, but for the keys in `exclude`.
 

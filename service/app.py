@@ -36,6 +36,7 @@ from service.api import (
     keys,
     models,
     webhook_secrets,
+    status,
 )
 from service.keyring import Keyring
 from service.keyuse import KeyUse
@@ -54,6 +55,7 @@ _API = (
     certificates,
     keys,
     webhook_secrets,
+    status,
 )
 
 DESCRIPTION = """\

@@ -8,9 +8,33 @@ from starlette.datastructures import State
 from service.admin import refusals
 from service.admin.gate import Gate
 from service.admin.live import Easel
-from service.admin.pages import bulk, erasure_requests, jobs, overview, sign_in
+from service.admin.pages import (
+    audit,
+    bulk,
+    datasets,
+    erasure_requests,
+    jobs,
+    keys,
+    models,
+    overview,
+    sign_in,
+    status_links,
+    system,
+)
 
-PAGES = (sign_in, overview, bulk, erasure_requests, jobs)
+PAGES = (
+    sign_in,
+    overview,
+    bulk,
+    erasure_requests,
+    status_links,
+    jobs,
+    models,
+    datasets,
+    audit,
+    keys,
+    system,
+)
 
 
 def create_admin(state: State) -> FastAPI:

@@ -75,3 +75,12 @@ class May(Needs):
 Viewer = Annotated[Visitor, Depends(May(SCOPES))]
 Reviewer = Annotated[Visitor, Depends(May(["review"]))]
 Administrator = Annotated[Visitor, Depends(May(["admin"]))]
+Predictor = Annotated[Visitor, Depends(May(["predict"]))]
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+
+
+Fields = Annotated[dict[str, str], Depends(_fields)]
+"""A form whose fields are known only when it is read."""

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from service.admin import formats, static_files
+from service.admin import formats, formats_records, static_files
 from service.admin.deps import Visitor
 from service.admin.sessions import FLASH, FLASH_SECONDS, Flash, Sealer, set_cookie
 
@@ -36,7 +36,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["asset"] = static_files.address
-    made.filters.update(formats.FILTERS)
+    made.filters.update({**formats.FILTERS, **formats_records.FILTERS})
     return made
 
 

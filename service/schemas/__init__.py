@@ -22,6 +22,7 @@ from service.schemas.requests import (
     ErasureRequestPage,
     ErasureRequestView,
     Extension,
+    MadeStatusLink,
     NewErasureRequest,
     Transition,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "KeyPage",
     "KeyView",
     "MadeKey",
+    "MadeStatusLink",
     "ModelPage",
     "ModelView",
     "NewErasureRequest",

@@ -156,3 +156,10 @@ class ErasureRequestPage(Out):
 
     items: list[ErasureRequestView]
     next: str | None
+
+
+class MadeStatusLink(Out):
+    """A data subject's link to a request, and its code: shown this once."""
+
+    url: Annotated[str, Field(description="The page, with a secret in its address.")]
+    code: Annotated[str, Field(description="What the page asks for: send it by another way.")]

@@ -69,6 +69,15 @@
     if (event.target.matches("select[data-submits]")) event.target.form.requestSubmit();
   });
 
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+  // The clipboard is there on TLS and on this machine alone.
+  if (navigator.clipboard) for (const each of document.querySelectorAll("[data-copy]")) each.hidden = false;
+
   document.addEventListener("htmx:load", follow);
   if (!window.htmx) document.addEventListener("DOMContentLoaded", follow);
 })();

@@ -24,6 +24,12 @@ OPEN = {"/livez", "/readyz", "/metrics", "/certificates/key"}
 """Routes that anyone may call, each for a reason: health, and a public key."""
 BEFORE_SIGN_IN = {"/sign-in", "/sign-out", "/theme", "/static/{version}/{name:path}"}
 """Pages of the dashboard that need no session."""
+DATA_SUBJECTS = {
+    "/status/{secret}",
+    "/status/{secret}/certificate",
+    "/status/{secret}/certificate/page",
+}
+"""What a data subject opens with a link and a code."""
 
 
 def scopes_of(dependant: Dependant) -> Iterator[str]:
@@ -47,7 +53,7 @@ def test_no_route_is_without_a_scope(api_settings: Settings, role: Any) -> None:
     assert OPEN - {"/certificates/key"} <= {route.path for route in found}
     assert len(found) >= {"api": 25, "inference": 4, "all": 26}[role]
     without = {route.path for route in found if not set(scopes_of(route.dependant))}
-    assert without <= OPEN | BEFORE_SIGN_IN
+    assert without <= OPEN | BEFORE_SIGN_IN | DATA_SUBJECTS
 
 
 def test_the_document_names_every_call(api_settings: Settings) -> None:

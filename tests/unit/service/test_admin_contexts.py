@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from jinja2 import meta, nodes
 
-from service.admin import contexts
+from service.admin import contexts, contexts_records
 from service.admin.rendering import FOLDER, environment
 
 CONTEXTS = [
     each
-    for _, each in inspect.getmembers(contexts, inspect.isclass)
-    if each.__module__ == contexts.__name__ and hasattr(each, "template")
+    for module in (contexts, contexts_records)
+    for _, each in inspect.getmembers(module, inspect.isclass)
+    if each.__module__ == module.__name__ and hasattr(each, "template")
 ]
 TEMPLATES = sorted(path.name for path in FOLDER.glob("*.html"))
 
