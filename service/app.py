@@ -35,8 +35,8 @@ from service.api import (
     jobs,
     keys,
     models,
-    webhook_secrets,
     status,
+    webhook_secrets,
 )
 from service.keyring import Keyring
 from service.keyuse import KeyUse
