@@ -30,11 +30,18 @@ class Invalid(LetheError):
 
 
 class Unauthorized(LetheError):
-    """No key, an unknown key, an expired or a revoked one."""
+    """No key, an unknown key, an expired or a revoked one.
+
+    `key_id` names the key whose text was nearly right, for the log; None for one that is not there.
+    """
+
+    def __init__(self, message: str, key_id: str | None = None) -> None:
+        super().__init__(message)
+        self.key_id = key_id
 
 
 class Forbidden(LetheError):
-    """The key is good but lacks the scope."""
+    """The key is good but lacks the scope, or is for another model."""
 
 
 class Unavailable(LetheError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from core import keys
+from core._directories import sync_directory
 from core.db import Database
 from core.errors import Unauthorized
 from core.settings import Settings, made_once
@@ -41,6 +42,21 @@ def ensure(db: Database, settings: Settings, name: str = "embedded") -> FirstKey
         text = made_once(path, lambda: keys.new_text().encode() + b"\n").decode().strip()
         keys.register(tx, text, name, list(keys.SCOPES))
     return FirstKey(text, path, made=True)
+
+
+def replace(settings: Settings, text: str) -> bool:
+    """Keep this new text of the embedded mode's key, if it is that key's; else leave the file."""
+    path = settings.home / "api-key"
+    if not path.is_file():
+        return False
+    if path.read_text(errors="replace").partition(".")[0] != text.partition(".")[0]:
+        return False
+    draft = path.with_name(".api-key.new")
+    draft.unlink(missing_ok=True)
+    made_once(draft, lambda: text.encode() + b"\n")
+    draft.replace(path)
+    sync_directory(path.parent)
+    return True
 
 
 def _good(session: Session, path: Path) -> str | None:

@@ -28,10 +28,10 @@ NO_PROGRESS: dict[str, Any] = {
 }
 
 
-def get(session: Session, job_id: str) -> Job:
-    """The job; raises `NotFound`."""
+def get(session: Session, job_id: str, *, only: str | None = None) -> Job:
+    """The job; raises `NotFound`, also when it is of another model than `only` (an id)."""
     job = session.get(Job, job_id)
-    if job is None:
+    if job is None or only not in (None, job.model_id):
         raise NotFound(f"there is no job {job_id}")
     return job
 
@@ -50,10 +50,14 @@ def listed(
     *,
     status: str | None = None,
     model: str | None = None,
+    only: str | None = None,
     after: str | None = None,
     limit: int = 50,
 ) -> list[Job]:
-    """Jobs, newest first, at most `limit`, those older than the id `after`."""
+    """Jobs, newest first, at most `limit`, those older than the id `after`.
+
+    `only` (a model's id) keeps those of the one model that the caller's key is for.
+    """
     query = select(Job).order_by(Job.id.desc()).limit(limit)
     if status is not None:
         if status not in JOB.moves:
@@ -61,6 +65,8 @@ def listed(
         query = query.where(Job.state == status)
     if model is not None:
         query = query.where(Job.model_id == registry.model_named(session, model).id)
+    if only is not None:
+        query = query.where(Job.model_id == only)
     if after is not None:
         query = query.where(Job.id < after)
     return list(session.scalars(query))

@@ -30,9 +30,10 @@ def model_named(session: Session, name: str) -> Model:
     return model
 
 
-def models(session: Session) -> list[Model]:
-    """Every model, by name."""
-    return list(session.scalars(select(Model).order_by(Model.name)))
+def models(session: Session, *, only: str | None = None) -> list[Model]:
+    """Every model, by name; or the one with the id `only`."""
+    query = select(Model).order_by(Model.name)
+    return list(session.scalars(query if only is None else query.where(Model.id == only)))
 
 
 def create_model(

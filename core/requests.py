@@ -23,10 +23,10 @@ from core.states import JOB_STOPPABLE, REQUEST, REQUEST_OPEN
 from core.transitions import move
 
 
-def get(session: Session, request_id: str) -> ErasureRequest:
-    """The request; raises `NotFound`."""
+def get(session: Session, request_id: str, *, only: str | None = None) -> ErasureRequest:
+    """The request; raises `NotFound`, also when it is of another model than `only` (an id)."""
     request = session.get(ErasureRequest, request_id)
-    if request is None:
+    if request is None or only not in (None, request.model_id):
         raise NotFound(f"there is no erasure request {request_id}")
     return request
 
@@ -36,13 +36,15 @@ def listed(
     *,
     status: str | None = None,
     model: str | None = None,
+    only: str | None = None,
     overdue_at: datetime | None = None,
     after: str | None = None,
     limit: int = 50,
 ) -> list[ErasureRequest]:
     """Requests, newest first, at most `limit`, those older than the id `after`.
 
-    `overdue_at` keeps open requests that were due before that moment.
+    `overdue_at` keeps open requests that were due before that moment; `only` (a model's id)
+    those of the one model that the caller's key is for.
     """
     query = select(ErasureRequest).order_by(ErasureRequest.id.desc()).limit(limit)
     if status is not None:
@@ -51,6 +53,8 @@ def listed(
         query = query.where(ErasureRequest.state == status)
     if model is not None:
         query = query.where(ErasureRequest.model_id == registry.model_named(session, model).id)
+    if only is not None:
+        query = query.where(ErasureRequest.model_id == only)
     if overdue_at is not None:
         query = query.where(
             ErasureRequest.due_at < overdue_at, ErasureRequest.state.in_(REQUEST_OPEN)
@@ -88,9 +92,9 @@ def calls_of(session: Session, job_id: str, most: int = 5) -> list[tuple[str, st
     return [(call_id, traceparent) for call_id, traceparent in found if call_id is not None]
 
 
-def certificate_of(session: Session, request_id: str) -> str:
+def certificate_of(session: Session, request_id: str, *, only: str | None = None) -> str:
     """The signed certificate as issued; raises `NotFound`, or `Conflict` while there is none."""
-    request = get(session, request_id)
+    request = get(session, request_id, only=only)
     found = session.get(Certificate, request_id)
     if found is None:
         raise Conflict(
@@ -150,14 +154,17 @@ def end(tx: Transaction, request_id: str, to: str, reason: str) -> ErasureReques
     return _end_all(tx, [request_id], to, reason)[0]
 
 
-def cancel_job(tx: Transaction, job_id: str, reason: str) -> Job:
+def cancel_job(tx: Transaction, job_id: str, reason: str, *, only: str | None = None) -> Job:
     """Cancel a job, and with it the requests that it carries out, as `end` does.
 
-    Raises `Conflict` once the job has published, or has ended.
+    Raises `Conflict` once the job has published, or has ended, and when it carries out requests
+    for another model than `only` (an id).
     """
-    job = jobs.get(tx.session, job_id)
+    job = jobs.get(tx.session, job_id, only=only)
     if job.state in ("succeeded", "failed", "cancelled"):
         raise Conflict(f"job {job_id} is {job.state} already")
+    if any(only not in (None, each.model_id) for each in jobs.requests_of(tx.session, job_id)):
+        raise Conflict(f"job {job_id} carries out requests for another model too")
     carried = jobs.request_ids(tx.session, job_id)
     _end_all(tx, carried, "cancelled", reason)
     if jobs.request_ids(tx.session, job_id) != carried:

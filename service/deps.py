@@ -14,6 +14,7 @@ from core import keys
 from core.backend import Backend
 from core.db import Transaction
 from core.desk import Desk
+from core.errors import Forbidden
 from core.keys import Caller
 from service.errors import Challenged
 from service.keyring import Keyring, no_key
@@ -86,12 +87,16 @@ async def _caller(
 
 
 class Needs:
-    """A dependency that gives the caller, if the key has one of these scopes."""
+    """A dependency that gives the caller, if the key has one of these scopes.
 
-    def __init__(self, *scopes: str) -> None:
+    Whether the key is for the model in question is the route's to ask (`Caller.permit`, and
+    `only=caller.model_id` where records are looked up). every_model: no key for one model is taken.
+    """
+
+    def __init__(self, *scopes: str, every_model: bool = False) -> None:
         assert scopes, "a route without a scope is open"
         assert set(scopes) <= set(keys.SCOPES), f"no such scope among {scopes}"
-        self.scopes = scopes
+        self.scopes, self.every_model = scopes, every_model
 
     async def __call__(self, caller: Annotated[Caller, Depends(_caller)]) -> Caller:
         """The caller; raises `Forbidden` naming the scope that is missing."""
@@ -107,6 +112,8 @@ class Needs:
             )
             has = ", ".join(sorted(caller.scopes))
             raise Challenged(f"this needs {need}; the key has {has}", " ".join(self.scopes))
+        if self.every_model and caller.model_id is not None:
+            raise Forbidden(f"this needs a key for every model; this is one for {caller.model!r}")
         return caller
 
 
@@ -120,3 +127,5 @@ CanReplay = Annotated[Caller, Depends(Needs("erase", "review", "admin"))]
 """Who may post a request may have its callbacks sent again; so may who looks after them."""
 CanPredict = Annotated[Caller, Depends(Needs("predict"))]
 CanAdmin = Annotated[Caller, Depends(Needs("admin"))]
+CanManageKeys = Annotated[Caller, Depends(Needs("admin", every_model=True))]
+"""A key for one model must not make one for another."""

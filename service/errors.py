@@ -40,7 +40,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     errors.Conflict: Kind(409, "conflict", "The state does not allow this"),
     errors.Invalid: Kind(422, "invalid", "The request is not valid"),
     errors.Unauthorized: Kind(401, "unauthorized", "A valid API key is needed"),
-    errors.Forbidden: Kind(403, "forbidden", "The API key lacks a scope"),
+    errors.Forbidden: Kind(403, "forbidden", "The API key does not allow this"),
     errors.Unavailable: Kind(503, "unavailable", "Not available now"),
     errors.Gone: Kind(410, "gone", "It is no longer there"),
     errors.TooBusy: Kind(429, "too_busy", "Too much at once"),

@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -79,9 +80,10 @@ class Keyring:
         """
         return await self._one(_digest(text), partial(keys.recognise, text=text))
 
-    async def holder(self, key_id: str) -> Caller:
-        """The caller of a session that was begun with this key; errors as of `caller`."""
-        return await self._one(_digest(f"session of {key_id}"), partial(keys.holder, key_id=key_id))
+    async def holder(self, key_id: str, began: datetime) -> Caller:
+        """The caller of a session that was begun with this key then; errors as of `caller`."""
+        look_up = partial(keys.holder, key_id=key_id, began=began)
+        return await self._one(_digest(f"session of {key_id} {began.timestamp()}"), look_up)
 
     async def _one(self, digest: bytes, look_up: LookUp) -> Caller:
         found = self._fresh_one(digest, look_up)

@@ -12,7 +12,7 @@ from core.db import Base
 
 
 class ApiKey(Base):
-    """An API key. Only the digest of its secret is kept."""
+    """An API key. Only digests of its secrets are kept."""
 
     __tablename__ = "api_keys"
 
@@ -20,6 +20,12 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(100))
     digest: Mapped[str] = mapped_column(String(64))
     scopes: Mapped[list[str]]
+    model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    """The one model that it is for; none: every model."""
+    previous_digest: Mapped[str | None] = mapped_column(String(64))
+    """Of the secret that was rotated out."""
+    previous_until: Mapped[datetime | None]
+    rotated_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -9,9 +9,11 @@ import typer
 from lethe.console import AsJson, note, show, table
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from core.records import ApiKey
 
-app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
+app = typer.Typer(help="API keys: create, list, rotate, revoke.", no_args_is_help=True)
 
 
 @app.command("create")
@@ -25,6 +27,9 @@ def create(
         ),
     ],
     days: Annotated[int | None, typer.Option(min=1, help="Good for so many days.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The only model that it is for; else it is for every one.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a key. Its text is shown this once; only a digest is kept.
@@ -35,10 +40,10 @@ def create(
     from lethe.home import opened
 
     with opened() as backend, backend.db.transaction() as tx:
-        record, text = keys.create(tx, name, scope, days=days)
+        record, text = keys.create(tx, name, scope, days=days, model=model)
     if not as_json:
         note(f"Key {record.id} for {name}: {', '.join(record.scopes)}. It is shown this once.")
-    show({**_described(record), "key": text}, as_json, text)
+    show({**_described(record, model), "key": text}, as_json, text)
 
 
 @app.command("list")
@@ -51,14 +56,56 @@ def list_(as_json: AsJson = False) -> None:
     from lethe.home import opened
 
     with opened() as backend, backend.db.reading() as session:
-        found = [_described(record) for record in keys.listed(session)]
-    headers = ("id", "name", "scopes", "created", "expires", "revoked", "last used")
+        models = keys.models_of(session)
+        found = [_described(each, models.get(each.model_id)) for each in keys.listed(session)]
+    headers = ("id", "name", "scopes", "model", "created", "expires", "revoked", "last used")
     fields = ("created_at", "expires_at", "revoked_at", "last_used_at")
     lines = [
-        (each["id"], each["name"], " ".join(each["scopes"]), *(each[f] for f in fields))
+        (
+            each["id"],
+            each["name"],
+            " ".join(each["scopes"]),
+            each["model"],
+            *(each[f] for f in fields),
+        )
         for each in found
     ]
     show(found, as_json, lambda: table(headers, lines))
+
+
+@app.command("rotate")
+def rotate(
+    key_id: Annotated[str, typer.Argument(help="The part of the key before its dot.")],
+    overlap_hours: Annotated[
+        float, typer.Option(min=0, help="How long the old text stays good; 0 ends it at once.")
+    ] = 24.0,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Good for so many days from now; else as before.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a key a new secret. Its new text is shown this once.
+
+    Example: `lethe keys rotate key_01jz... --overlap-hours 1`
+    """
+    from datetime import timedelta
+
+    from core import first_key, keys
+    from lethe.home import opened
+
+    overlap = timedelta(hours=overlap_hours)
+    with opened() as backend:
+        with backend.db.transaction() as tx:
+            record, text = keys.rotate(tx, key_id.partition(".")[0], overlap=overlap, days=days)
+            model = keys.model_of(tx.session, record)
+        kept = first_key.replace(backend.settings, text)
+    if not as_json:
+        until = record.previous_until
+        ends = f"is good until {_time(until)}" if until else "is good no longer"
+        note(f"Key {record.id} has a new text, shown this once. The old one {ends}.")
+        if kept:
+            note("The file api-key in LETHE_HOME has it too")
+    show({**_described(record, model), "key": text}, as_json, text)
 
 
 @app.command("revoke")
@@ -75,7 +122,8 @@ def revoke(
 
     with opened() as backend, backend.db.transaction() as tx:
         record = keys.revoke(tx, key_id.partition(".")[0])
-    show(_described(record), as_json, f"Key {record.id} is revoked")
+        model = keys.model_of(tx.session, record)
+    show(_described(record, model), as_json, f"Key {record.id} is revoked")
 
 
 @app.command("webhook-secret")
@@ -102,14 +150,19 @@ def webhook_secret(
     show({"key_id": key_id, "secret": text}, as_json, text)
 
 
-def _described(record: ApiKey) -> dict[str, Any]:
+def _time(moment: datetime) -> str:
     from core.audit import timestamp
 
-    moments = ("created_at", "expires_at", "revoked_at", "last_used_at")
+    return timestamp(moment)
+
+
+def _described(record: ApiKey, model: str | None) -> dict[str, Any]:
+    moments = ("created_at", "expires_at", "revoked_at", "last_used_at", "previous_until")
     times = {name: getattr(record, name) for name in moments}
     return {
         "id": record.id,
         "name": record.name,
         "scopes": record.scopes,
-        **{name: timestamp(at) if at else None for name, at in times.items()},
+        "model": model,
+        **{name: _time(at) if at else None for name, at in times.items()},
     }

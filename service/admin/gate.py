@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -112,7 +113,8 @@ async def _signed_in(request: Request) -> tuple[Session, Caller]:
     session = sealer.session(request.cookies.get(SESSION))
     if session is None:
         raise Unauthorized("sign in to see this page")
-    return session, await keyring.holder(session.key_id)
+    began = datetime.fromtimestamp(session.began, UTC)
+    return session, await keyring.holder(session.key_id, began)
 
 
 def _polls(request: Request) -> bool:

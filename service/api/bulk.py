@@ -42,8 +42,11 @@ def post(
     What is wrong with one item takes no other along: 200 says that each was looked at, and
     `items` what became of it. The requests of one call share jobs. With an `Idempotency-Key` a
     call that broke off may be sent again: what was taken in is answered as it was, the rest is
-    taken in now.
+    taken in now. A key for one model is refused as a whole when an item names another.
     """
+    for item in body.items:
+        if item.new is not None:
+            caller.permit(item.new.model)
     call_id = request.state.request_id
     with tracing.span("POST /erasure-requests/bulk", parent=request.headers.get("traceparent")):
         call = Call(call_id, tracing.traceparent())

@@ -31,9 +31,9 @@ def key(backend: BackendDep) -> Response:
         200: {"content": {"text/html": {"schema": {"type": "string"}}}},
     },
 )
-def page(_: CanRead, session: Reader, backend: BackendDep, request_id: Id) -> Response:
+def page(caller: CanRead, session: Reader, backend: BackendDep, request_id: Id) -> Response:
     """A certificate as a page for people, to read or print; 409 until the request is completed."""
-    text = requests.certificate_of(session, request_id)
+    text = requests.certificate_of(session, request_id, only=caller.model_id)
     shown = certificate.render(text, backend.signer.public_pem)
     headers = {"Content-Security-Policy": certificate.POLICY}
     return Response(shown, headers=headers, media_type="text/html")

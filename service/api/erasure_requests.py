@@ -68,6 +68,7 @@ async def post(
     Once 202 is answered the request is kept and will be carried out. A subject with no
     samples completes at once, with the outcome `no_data_found`.
     """
+    caller.permit(body.model)
     await check_callback(backend, body.callback_url)
     new = wanted(body)
     repeat = None
@@ -92,7 +93,7 @@ async def post(
 
 @router.get("")
 def list_all(
-    _: CanRead,
+    caller: CanRead,
     session: Reader,
     status: StatusFilter = None,
     model: ModelFilter = None,
@@ -101,10 +102,13 @@ def list_all(
     after: Cursor = None,
 ) -> ErasureRequestPage:
     """Erasure requests, newest first."""
+    if model is not None:
+        caller.permit(model)
     found = requests.listed(
         session,
         status=status,
         model=model,
+        only=caller.model_id,
         overdue_at=database_now(session) if overdue else None,
         after=after,
         limit=limit + 1,
@@ -119,34 +123,37 @@ def get(
     caller: CanRead, session: Reader, backend: BackendDep, request_id: Id
 ) -> ErasureRequestDetail:
     """One request with the history of its transitions."""
-    [found] = facts.of_requests(session, [requests.get(session, request_id)])
+    [found] = facts.of_requests(session, [requests.get(session, request_id, only=caller.model_id)])
     events = audit.history(session, "erasure_request", request_id)
     salt = backend.identities.salt(request_id) if "erase" in caller.scopes else None
     return ErasureRequestDetail.with_history(found, events, salt)
 
 
 @router.get("/{request_id}/certificate", response_class=Response)
-def certificate(_: CanRead, session: Reader, request_id: Id) -> Response:
+def certificate(caller: CanRead, session: Reader, request_id: Id) -> Response:
     """The signed certificate, byte for byte as issued; 409 until the request is completed."""
-    document = requests.certificate_of(session, request_id)
+    document = requests.certificate_of(session, request_id, only=caller.model_id)
     return Response(document, media_type="application/json")
 
 
 @router.post("/{request_id}/cancel")
-def cancel(_: CanWithdraw, tx: Tx, request_id: Id, body: Because) -> ErasureRequestView:
+def cancel(caller: CanWithdraw, tx: Tx, request_id: Id, body: Because) -> ErasureRequestView:
     """Withdraw a request. While its job runs, the job stops at its next step first."""
+    requests.get(tx.session, request_id, only=caller.model_id)
     return _view(tx, requests.end(tx, request_id, "cancelled", body.reason))
 
 
 @router.post("/{request_id}/reject")
-def reject(_: CanReview, tx: Tx, request_id: Id, body: Because) -> ErasureRequestView:
+def reject(caller: CanReview, tx: Tx, request_id: Id, body: Because) -> ErasureRequestView:
     """Refuse a request that has not begun, or is in review."""
+    requests.get(tx.session, request_id, only=caller.model_id)
     return _view(tx, requests.end(tx, request_id, "rejected", body.reason))
 
 
 @router.post("/{request_id}/extend")
-def extend(_: CanReview, tx: Tx, request_id: Id, body: Extension) -> ErasureRequestView:
+def extend(caller: CanReview, tx: Tx, request_id: Id, body: Extension) -> ErasureRequestView:
     """Move the due date later."""
+    requests.get(tx.session, request_id, only=caller.model_id)
     return _view(tx, requests.extend(tx, request_id, body.due_at, body.reason))
 
 

@@ -48,7 +48,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 
 @router.get("")
 def list_all(
-    _: CanRead,
+    caller: CanRead,
     session: Reader,
     status: StatusFilter = None,
     model: ModelFilter = None,
@@ -56,7 +56,16 @@ def list_all(
     after: Cursor = None,
 ) -> JobPage:
     """Jobs, newest first."""
-    found = jobs.listed(session, status=status, model=model, after=after, limit=limit + 1)
+    if model is not None:
+        caller.permit(model)
+    found = jobs.listed(
+        session,
+        status=status,
+        model=model,
+        only=caller.model_id,
+        after=after,
+        limit=limit + 1,
+    )
     shown, following = page(found, limit)
     items = [JobView.of(each) for each in facts.of_jobs(session, shown)]
     return JobPage(items=items, next=following)
@@ -64,7 +73,7 @@ def list_all(
 
 @router.get("/{job_id}", response_model=JobView, responses=_UNCHANGED)
 async def get(
-    _: CanRead,
+    caller: CanRead,
     request: Request,
     backend: BackendDep,
     watcher: WatcherDep,
@@ -79,11 +88,11 @@ async def get(
     With `wait` the answer comes when the job differs from what If-None-Match names (or,
     without it, from what it was when the call came), when it has ended, or when time is up.
     """
-    view = await run_in_threadpool(_read, backend, job_id)
+    view = await run_in_threadpool(_read, backend, job_id, caller.model_id)
     known = view.revision if if_none_match is None else _known(if_none_match, view.revision)
     if wait and known == view.revision and view.status not in JOB.final:
         await _wait(request, watcher, job_id, view.revision, wait)
-        view = await run_in_threadpool(_read, backend, job_id)
+        view = await run_in_threadpool(_read, backend, job_id, caller.model_id)
     headers = {"ETag": f'"{view.revision}"', "Cache-Control": "no-cache"}
     if if_none_match is not None and known == view.revision:
         return Response(status_code=304, headers=headers)
@@ -92,14 +101,14 @@ async def get(
 
 @router.get("/{job_id}/events", response_class=StreamingResponse, responses=_EVENTS)
 async def events(
-    _: CanRead,
+    caller: CanRead,
     backend: BackendDep,
     watcher: WatcherDep,
     job_id: Id,
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
     """The job as server-sent events: as it is now, then at each change until it has ended."""
-    view = await run_in_threadpool(_read, backend, job_id)
+    view = await run_in_threadpool(_read, backend, job_id, caller.model_id)
     if view.status in JOB.final and last_event_id == str(view.revision):
         return Response(status_code=204)  # a browser stops to reconnect at this
     return StreamingResponse(
@@ -143,9 +152,9 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _read(backend: Backend, job_id: str) -> JobView:
+def _read(backend: Backend, job_id: str, only: str | None = None) -> JobView:
     with backend.db.reading() as session:
-        [found] = facts.of_jobs(session, [jobs.get(session, job_id)])
+        [found] = facts.of_jobs(session, [jobs.get(session, job_id, only=only)])
         return JobView.of(found)
 
 
@@ -156,27 +165,30 @@ def _known(if_none_match: str, revision: int) -> int | None:
 
 
 @router.post("/{job_id}/approve")
-def approve(_: CanReview, tx: Tx, job_id: Id, body: Because) -> JobView:
+def approve(caller: CanReview, tx: Tx, job_id: Id, body: Because) -> JobView:
     """Publish the candidate of a job in review, or let one begin that erases very much."""
+    jobs.get(tx.session, job_id, only=caller.model_id)
     return _view(tx, jobs.approve(tx, job_id, body.reason))
 
 
 @router.post("/{job_id}/reject")
-def reject(_: CanReview, tx: Tx, job_id: Id, body: Because) -> JobView:
+def reject(caller: CanReview, tx: Tx, job_id: Id, body: Because) -> JobView:
     """Refuse the candidate of a job in review; its requests stay in review."""
+    jobs.get(tx.session, job_id, only=caller.model_id)
     return _view(tx, jobs.reject(tx, job_id, body.reason))
 
 
 @router.post("/{job_id}/retry")
-def retry(_: CanReview, tx: Tx, job_id: Id) -> JobView:
+def retry(caller: CanReview, tx: Tx, job_id: Id) -> JobView:
     """Run a failed job, or one in review, again."""
+    jobs.get(tx.session, job_id, only=caller.model_id)
     return _view(tx, jobs.retry(tx, job_id))
 
 
 @router.post("/{job_id}/cancel")
-def cancel(_: CanReview, tx: Tx, job_id: Id, body: Because) -> JobView:
+def cancel(caller: CanReview, tx: Tx, job_id: Id, body: Because) -> JobView:
     """Cancel a job and the requests that it carries out; a running one stops at its next step."""
-    return _view(tx, requests.cancel_job(tx, job_id, body.reason))
+    return _view(tx, requests.cancel_job(tx, job_id, body.reason, only=caller.model_id))
 
 
 def _view(tx: Transaction, job: Job) -> JobView:

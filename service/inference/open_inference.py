@@ -62,10 +62,14 @@ class OpenInference(BaseRoute):
         scope["route"] = _Template(template if template in CALLS else self.path)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         app: FastAPI = scope["app"]
+        only = None
         if template not in OPEN:
             keyring: Keyring = app.state.keyring
             key = bearer(headers.get(b"authorization", b""))
-            _NEEDS.check(keyring.known(key) or await keyring.caller(key))
+            caller = _NEEDS.check(keyring.known(key) or await keyring.caller(key))
+            only = caller.model
+            if model:
+                caller.permit(model)
         handlers = CALLS.get(template)
         if handlers is None:
             raise HTTPException(404, f"the Open Inference Protocol has no call {scope['path']!r}")
@@ -78,7 +82,7 @@ class OpenInference(BaseRoute):
         number = None if version is None else digits(version)
         if version is not None and number is None:
             raise Invalid(f"path: expected a version's number, such as 1, got {version[:40]!r}")
-        call = Call(app, headers, receive, model, number, self.tallies)
+        call = Call(app, headers, receive, model, number, self.tallies, only)
         answer = await handlers[method](call)
         await answer(scope, receive, send)
 

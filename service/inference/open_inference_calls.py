@@ -45,6 +45,8 @@ class Call:
     model: str
     version: int | None
     tallies: dict[tuple[str, int], Tally]
+    only: str | None = None
+    """The one model that the key is for."""
 
     @property
     def inference(self) -> Inference:
@@ -119,15 +121,20 @@ async def _index(call: Call) -> Response:
     only_ready = asked.get("ready", False)
     if not isinstance(only_ready, bool):
         raise Invalid("ready: expected true or false")
-    status = call.inference.loader.status()
+    status = {
+        name: entry
+        for name, entry in call.inference.loader.status().items()
+        if call.only in (None, name)
+    }
     return _json(repository_index(status, only_ready=only_ready))
 
 
 async def _statistics(call: Call) -> Response:
+    model = call.model or call.only or ""
     shown = {
         key: tally
         for key, tally in sorted(call.tallies.items(), key=lambda item: item[0])
-        if call.model in ("", key[0]) and call.version in (None, key[1])
+        if model in ("", key[0]) and call.version in (None, key[1])
     }
     if call.model and not shown:  # known, and not called yet; or not known
         async with call.inference.use(call.model, call.version) as served:

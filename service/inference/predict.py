@@ -34,7 +34,7 @@ async def predict(scope: Scope, receive: Receive, send: Send) -> None:
     inference: Inference = state.inference
     headers: dict[bytes, bytes] = dict(scope["headers"])
     text = bearer(headers.get(b"authorization", b""))
-    _NEEDS.check(keyring.known(text) or await keyring.caller(text))
+    caller = _NEEDS.check(keyring.known(text) or await keyring.caller(text))
     deadline = asyncio.get_running_loop().time() + min(
         seconds_allowed(headers.get(b"x-request-timeout")), inference.seconds
     )
@@ -42,6 +42,9 @@ async def predict(scope: Scope, receive: Receive, send: Send) -> None:
     began = time.perf_counter()
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     question = await read(body, content_type, scope["query_string"])
+    if caller.model is not None:
+        question.model = question.model or caller.model
+        caller.permit(question.model)
     served = await inference.hold(question.model, question.version)
     try:
         if question.files:

@@ -5,7 +5,7 @@ from service.schemas.common import Because, Problem
 from service.schemas.deliveries import DeliveryPage, DeliveryView, WebhookSecretView
 from service.schemas.health import Alive, Check, Readiness
 from service.schemas.jobs import JobPage, JobView
-from service.schemas.keys import KeyPage, KeyView, MadeKey, NewKey
+from service.schemas.keys import KeyPage, KeyView, MadeKey, NewKey, Rotation
 from service.schemas.models import (
     ModelPage,
     ModelView,
@@ -59,6 +59,7 @@ __all__ = [
     "Readiness",
     "ReplicaView",
     "Rollback",
+    "Rotation",
     "ServingView",
     "Transition",
     "VersionPage",

@@ -47,6 +47,9 @@ async def sign_in(
         wrong = f"this key has only {', '.join(sorted(caller.scopes))}; the dashboard needs "
         wrong += f"one of {', '.join(SCOPES)}"
         return render(me, contexts.SignIn(then=inside(then), wrong=wrong), 403)
+    if caller.model is not None:
+        wrong = f"this key is for the model {caller.model!r}; the dashboard shows every model"
+        return render(me, contexts.SignIn(then=inside(then), wrong=wrong), 403)
     sealer: Sealer = request.app.state.sealer
     response = RedirectResponse(inside(then), 303)
     set_cookie(response, request.scope, SESSION, sealer.seal(caller.key_id), LONGEST_SECONDS)

@@ -86,6 +86,7 @@ CALLS = [
     ("POST", "/models/x/rollback", {"review"}),
     ("GET", "/keys", {"admin"}),
     ("POST", "/keys", {"admin"}),
+    ("POST", "/keys/key_x/rotate", {"admin"}),
     ("DELETE", "/keys/key_x", {"admin"}),
 ]
 
@@ -157,6 +158,25 @@ def test_a_revoked_key_ends_at_once(api: TestClient) -> None:
     assert answer.status_code == 401
     assert "revoked" in answer.json()["detail"]
     assert api.delete("/keys/key_none").status_code == 404
+
+
+def test_a_rotated_key_changes_its_text(api: TestClient) -> None:
+    made = api.post("/keys", json={"name": "shop", "scopes": ["read"]}).json()
+    path = f"/keys/{made['id']}/rotate"
+    answer = api.post(path, json={"overlap_seconds": 60})
+    assert answer.status_code == 200
+    second = answer.json()
+    assert second["previous_until"] > made["created_at"]
+    third = api.post(path, json={"overlap_seconds": 0, "days": 1}).json()
+    assert (third["previous_until"], third["expires_at"] is None) == (None, False)
+    found = [
+        api.get("/jobs", headers={"Authorization": f"Bearer {each['key']}"}).status_code
+        for each in (made, second, third)
+    ]
+    assert found == [401, 401, 200]
+    assert api.post(path, json={"overlap_seconds": -1}).status_code == 422
+    api.delete(f"/keys/{made['id']}")
+    assert api.post(path, json={}).status_code == 409
 
 
 def test_an_expired_key_is_refused(api: TestClient, api_backend: Backend) -> None:

@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 
 from core import first_key, keys, startup
 from core.backend import Backend, open_backend
-from core.errors import Invalid, NotFound, SettingsError, Unauthorized
+from core.errors import Conflict, Forbidden, Invalid, NotFound, SettingsError, Unauthorized
 from core.keys import Caller
 from core.records import ApiKey
-from tests.factories import other
+from tests.factories import other, with_model
 from tests.integration.core.helpers import at_once, events_of
 
 
@@ -74,7 +74,7 @@ def test_an_unknown_key_costs_the_same_comparison(
             recognised(sqlite_backend, tried)
         except Unauthorized:
             continue
-    assert compared == [(64, 64)] * 4
+    assert compared == [(64, 64)] * 8, "of the secret, and of the one before it"
 
 
 def test_a_key_ends_when_it_is_due(backend: Backend) -> None:
@@ -127,7 +127,111 @@ def test_use_is_noted_and_keys_are_listed_newest_first(backend: Backend) -> None
         assert [k.last_used_at for k in keys.listed(session)] == [None, None, at]
 
 
+def rotate(backend: Backend, text: str, hours: float, days: int | None = None) -> str:
+    with backend.db.transaction() as tx:
+        overlap = timedelta(hours=hours)
+        return keys.rotate(tx, text.partition(".")[0], overlap=overlap, days=days)[1]
+
+
+def test_a_rotated_key_is_good_under_both_texts_for_a_while(backend: Backend) -> None:
+    first = make(backend)
+    key_id = recognised(backend, first).key_id
+    second = rotate(backend, first, 1)
+    assert second.partition(".")[0] == key_id
+    assert recognised(backend, first) == recognised(backend, second)
+    third = rotate(backend, second, 1)
+    with pytest.raises(Unauthorized, match="not known") as caught:
+        recognised(backend, first)
+    assert caught.value.key_id == key_id
+    with backend.db.transaction() as tx:
+        tx.session.get_one(ApiKey, key_id).previous_until = tx.now
+    with pytest.raises(Unauthorized, match="rotated"):
+        recognised(backend, second)
+    assert recognised(backend, third).key_id == key_id
+    assert events_of(backend, "key", key_id) == ["created", "rotated", "rotated"]
+
+
+def test_a_rotation_may_end_the_old_text_at_once_and_move_the_end(backend: Backend) -> None:
+    first = make(backend, days=1)
+    second = rotate(backend, first, 0, days=30)
+    with pytest.raises(Unauthorized, match="not known"):
+        recognised(backend, first)
+    with backend.db.transaction() as tx:
+        record = tx.session.get_one(ApiKey, recognised(backend, second).key_id)
+        assert record.previous_digest is None
+        assert record.expires_at is not None
+        assert record.expires_at > tx.now + timedelta(days=29)
+        record.expires_at = tx.now
+    with pytest.raises(Conflict, match="has expired"):
+        rotate(backend, second, 0)
+    third = rotate(backend, second, 0, days=1)
+    with backend.db.transaction() as tx:
+        keys.revoke(tx, recognised(backend, third).key_id)
+    with pytest.raises(Conflict, match="was revoked"):
+        rotate(backend, third, 0)
+
+
+@pytest.mark.parametrize(
+    ("hours", "days", "message"), [(-1, None, "0 to 90"), (24 * 91, None, "0 to 90"), (1, 0, "one")]
+)
+def test_what_no_rotation_can_be(
+    sqlite_backend: Backend, hours: float, days: int | None, message: str
+) -> None:
+    text = make(sqlite_backend)
+    with pytest.raises(Invalid, match=message):
+        rotate(sqlite_backend, text, hours, days)
+
+
+def test_a_session_ends_with_the_text_that_it_was_begun_with(sqlite_backend: Backend) -> None:
+    text = make(sqlite_backend)
+    key_id = recognised(sqlite_backend, text).key_id
+    with sqlite_backend.db.transaction() as tx:
+        began = tx.now
+    rotate(sqlite_backend, text, 1)
+    with sqlite_backend.db.transaction() as tx:
+        assert keys.holder(tx.session, key_id, began).key_id == key_id
+        record = tx.session.get_one(ApiKey, key_id)
+        record.previous_until = tx.now
+        with pytest.raises(Unauthorized, match="rotated"):
+            keys.holder(tx.session, key_id, began)
+        assert keys.holder(tx.session, key_id, tx.now + timedelta(seconds=1)).key_id == key_id
+        with pytest.raises(Unauthorized, match="not known"):
+            keys.holder(tx.session, "key_x", began)
+
+
+def test_a_key_may_be_for_one_model(sqlite_backend: Backend) -> None:
+    model = with_model(sqlite_backend)
+    with sqlite_backend.db.transaction() as tx:
+        record, text = keys.create(tx, "tests", ["read"], model="digits")
+    caller = recognised(sqlite_backend, text)
+    assert (caller.model_id, caller.model) == (model.id, "digits")
+    caller.permit("digits")
+    with pytest.raises(Forbidden, match="'digits' alone"):
+        caller.permit("letters")
+    with sqlite_backend.db.reading() as session:
+        assert [k.model_id for k in keys.listed(session)] == [model.id]
+        assert keys.models_of(session) == {model.id: "digits"}
+        assert keys.model_of(session, record) == "digits"
+    with pytest.raises(NotFound, match="letters"), sqlite_backend.db.transaction() as tx:
+        keys.create(tx, "tests", ["read"], model="letters")
+
+
 # The embedded mode's key
+
+
+def test_its_file_follows_its_rotation_and_no_other_keys(sqlite_backend: Backend) -> None:
+    settings = sqlite_backend.settings
+    assert not first_key.replace(settings, "key_x.y")
+    first = startup.prepare(sqlite_backend)
+    assert first is not None
+    assert not first_key.replace(settings, make(sqlite_backend))
+    text = rotate(sqlite_backend, first.text, 0)
+    assert first_key.replace(settings, text)
+    assert first.path.read_text() == text + "\n"
+    assert first.path.stat().st_mode & 0o777 == 0o600
+    again = startup.prepare(sqlite_backend)
+    assert again is not None
+    assert (again.text, again.made) == (text, False)
 
 
 def test_the_first_start_makes_a_key_and_the_next_finds_it(sqlite_backend: Backend) -> None:

@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 from core import keys, registry
 from core.backend import open_backend
 from core.errors import Gone, TimedOut, TooBusy
+from core.records import Dataset
 from core.settings import Settings
 from service.app import create_app
 from service.inference.open_inference_calls import CALLS, OPEN
@@ -71,6 +72,46 @@ def test_a_key_without_the_scope_is_told_which(client: TestClient) -> None:
     answer = client.get("/v2", headers={"Authorization": f"Bearer {key}"})
     assert error_of(answer, 403) == "this needs the scope 'predict'; the key has erase, read"
     assert 'scope="predict"' in answer.headers["WWW-Authenticate"]
+
+
+def bound(client: TestClient, model: str) -> dict[str, str]:
+    """Headers of a key for one model; "letters" is made where it is not there."""
+    backend = open_backend(client.app.state.settings)  # type: ignore[attr-defined]
+    with backend.db.transaction() as tx:
+        digits = registry.model_named(tx.session, "digits")
+        if model not in {each.name for each in registry.models(tx.session)}:
+            dataset = tx.session.get_one(Dataset, digits.dataset_id)
+            registry.create_model(tx, model, dataset, architecture={}, training={})
+        _, key = keys.create(tx, "one model's", ["predict"], model=model)
+    backend.close()
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_a_key_for_another_model_reaches_nothing_of_this_one(client: TestClient) -> None:
+    only = bound(client, "letters")
+    for method, template, path in EVERY:
+        answer = client.request(method, path, headers=only)
+        if "{model}" in template:
+            assert error_of(answer, 403) == "this key is for the model 'letters' alone"
+        elif template not in OPEN:
+            assert "digits" not in answer.text, path
+    asked = {"inputs": [[[[0.0] * 8] * 8]]}
+    for model in ({"model": "digits"}, {"model": "nowhere"}):
+        answer = client.post("/predict", json=asked | model, headers=only)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert client.post("/predict?model=digits", json=asked, headers=only).status_code == 403
+    answer = client.post("/predict", json=asked, headers=only)
+    assert "letters" in answer.json()["detail"], "it is asked of its own model"
+
+
+def test_a_key_for_one_model_predicts_with_it(client: TestClient) -> None:
+    only = bound(client, "digits")
+    answer = client.post(INFER, json={"inputs": [BLANK]}, headers=only)
+    assert (answer.status_code, answer.json()["model_name"]) == (200, "digits")
+    answer = client.post("/predict", json={"inputs": [[[[0.0] * 8] * 8]]}, headers=only)
+    assert answer.json()["model"] == "digits"
+    index = client.post("/v2/repository/index", headers=only).json()
+    assert [each["name"] for each in index] == ["digits"]
 
 
 @pytest.mark.parametrize(("method", "template", "path"), EVERY)

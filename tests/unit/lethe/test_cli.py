@@ -34,6 +34,7 @@ COMMANDS = [
     ["keys"],
     ["keys", "create"],
     ["keys", "list"],
+    ["keys", "rotate"],
     ["keys", "revoke"],
     ["audit"],
     ["audit", "verify"],
@@ -132,6 +133,12 @@ def test_keys(lethe: Commands) -> None:
     done = lethe("keys", "create", "other", "--scope", "read")
     assert done.out.count("\n") == 1, "the key alone, so that it can be captured"
     assert "shown this once" in done.err
+    rotated = lethe.json("keys", "rotate", made["key"], "--overlap-hours", "0")
+    assert (rotated["id"], rotated["previous_until"]) == (made["id"], None)
+    assert rotated["key"] != made["key"]
+    again = lethe("keys", "rotate", made["id"])
+    assert again.out.count("\n") == 1
+    assert "The old one is good until 2" in again.err
     assert lethe.json("keys", "revoke", made["key"])["revoked_at"] is not None
     listed = lethe.json("keys", "list")
     assert {each["name"] for each in listed} == {"shop", "other"}
