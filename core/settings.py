@@ -15,8 +15,11 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from core import production
 from core._directories import sync_directory
 from core.errors import SettingsError
+
+_MAKE_ONE = "make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
 
 
 class Settings(BaseSettings):
@@ -78,6 +81,14 @@ class Settings(BaseSettings):
     """Authorities (PEM) that may vouch for receivers of callbacks, beside the public ones."""
     log: Literal["json", "text"] | None = None
     """Log lines on stderr: json or text; not given: text on a terminal, json elsewhere."""
+    production: bool = False
+    """Refuse to start in the embedded mode, so that a forgotten LETHE_DATABASE_URL is noticed."""
+    tls: bool = False
+    """TLS is in front: browsers are told to come by HTTPS only, for a year."""
+    cors_origins: str | None = None
+    """Origins whose pages may call the API, with commas between; not given: none."""
+    trusted_proxies: str | None = None
+    """Addresses or networks, with commas between, whose X-Forwarded-For and -Proto are believed."""
 
     @classmethod
     def settings_customise_sources(
@@ -120,10 +131,9 @@ class Settings(BaseSettings):
         if self.secret is not None:
             value = self.secret.get_secret_value()
             if len(value) < 16:
-                raise SettingsError(
-                    "LETHE_SECRET is shorter than 16 characters; make one with "
-                    "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
-                )
+                raise SettingsError(f"LETHE_SECRET is shorter than 16 characters; {_MAKE_ONE}")
+            if not self.embedded and production.weak(value):
+                raise SettingsError(f"LETHE_SECRET is a placeholder or too simple; {_MAKE_ONE}")
             return value.encode()
         if not self.embedded:
             raise SettingsError(
@@ -154,6 +164,9 @@ class Settings(BaseSettings):
             ) from None
         if not os.access(self.home, os.W_OK):
             raise SettingsError(f"LETHE_HOME ({self.home}) is not writable for this user")
+        production.check_database(self.database_url, production=self.production)
+        production.origins(self.cors_origins)
+        production.proxies(self.trusted_proxies)
         _ = self.secret_bytes, self.callback_networks
         if self.callback_ca is not None and not self.callback_ca.is_file():
             raise SettingsError(f"LETHE_CALLBACK_CA ({self.callback_ca}) is not a file")

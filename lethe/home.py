@@ -49,14 +49,15 @@ def service_url() -> str:
 
 
 def api_key() -> str | None:
-    """LETHE_API_KEY, or the key that the embedded mode keeps under LETHE_HOME."""
+    """LETHE_API_KEY, what LETHE_API_KEY_FILE holds, or the embedded mode's under LETHE_HOME."""
     given = os.environ.get("LETHE_API_KEY")
     if given:
         return given.strip()
-    path = Path(os.environ.get("LETHE_HOME") or "var") / "api-key"
+    named = os.environ.get("LETHE_API_KEY_FILE")
+    path = Path(named) if named else Path(os.environ.get("LETHE_HOME") or "var") / "api-key"
     try:
         return path.read_text().strip()
-    except FileNotFoundError:
-        return None
     except OSError as error:
+        if named is None and isinstance(error, FileNotFoundError):
+            return None
         raise LetheError(f"the API key in {path} cannot be read: {error.strerror}") from None

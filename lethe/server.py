@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from core import first_key, logs
+from core import first_key, logs, production
 from core.errors import Invalid, LetheError
 from core.settings import Settings, read_settings
 from lethe.console import note
@@ -57,6 +57,7 @@ def run(host: str, port: int, workers: int, role: str) -> None:
         _prepare(settings)
         os.environ[_ROLE] = role
         os.environ[_LONGER] = str(WORKERS_SETTLE_SECONDS if workers > 1 else 0.0)
+        trusted = production.proxies(settings.trusted_proxies)
         config = uvicorn.Config(
             "lethe.server:application",
             factory=True,
@@ -66,6 +67,8 @@ def run(host: str, port: int, workers: int, role: str) -> None:
             access_log=False,
             timeout_graceful_shutdown=max(1, int(settings.grace_seconds)),
             server_header=False,
+            proxy_headers=bool(trusted),
+            forwarded_allow_ips=list(trusted),
         )
         shown, chosen = listening.getsockname()[:2]
         place = f"[{shown}]:{chosen}" if ":" in shown else f"{shown}:{chosen}"

@@ -23,7 +23,7 @@ from core.backend import open_backend
 from core.desk import Desk
 from core.errors import LetheError
 from core.settings import Settings
-from service import errors, openapi
+from service import errors, headers, openapi
 from service.admin.app import create_admin
 from service.admin.sessions import Sealer
 from service.api import (
@@ -42,6 +42,7 @@ from service.keyring import Keyring
 from service.keyuse import KeyUse
 from service.metrics import Metrics
 from service.middleware import RequestShell, Shortcut
+from service.pages import docs
 from service.watcher import Watcher
 
 Role = Literal["all", "api", "inference"]
@@ -79,6 +80,7 @@ def create_app(
         version=version("lethe"),
         description=DESCRIPTION,
         lifespan=_lifespan(settings, role),
+        docs_url=None,
         redoc_url=None,
         # Spans are core.tracing's: the framework's would carry whole paths, and cost every call.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -101,10 +103,14 @@ def create_app(
         app.router.routes.append(protocol)
     errors.install(app)
     openapi.install(app)
-    app.add_middleware(RequestShell, max_body_bytes=settings.max_body_bytes)
+    docs.install(app)
+    app.add_middleware(
+        RequestShell, max_body_bytes=settings.max_body_bytes, headers=headers.of(settings)
+    )
     if role in ("all", "inference"):
         _shorten(app, predict, predict.app, routes.takes)
         _shorten(app, protocol, protocol.handle, protocol.takes)
+    headers.admit_origins(app, settings)
     return app
 
 
@@ -115,7 +121,8 @@ def _shorten(
     within = app.build_middleware_stack
 
     def stack() -> ASGIApp:
-        shell = RequestShell(endpoint, app.state.settings.max_body_bytes)
+        settings: Settings = app.state.settings
+        shell = RequestShell(endpoint, settings.max_body_bytes, headers.of(settings))
         return Shortcut(within(), shell, route, takes)
 
     app.build_middleware_stack = stack  # type: ignore[method-assign]  # made at the first call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core import logs
 from core.ids import new_id
 from service.errors import answer
+from service.headers import added
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -32,12 +33,15 @@ class RequestShell:
     Takes X-Request-ID if it is sane, or makes one, and returns it. Refuses bodies of more
     than `max_body_bytes` before they are read: by Content-Length at once, chunked ones as
     soon as they pass it. Answers any error that nothing else answered with a 500 that says
-    nothing but the request id.
+    nothing but the request id. Every answer gets the `headers` that it does not set itself.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         self._app = app
         self._max = max_body_bytes
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call, or the start and stop of the whole application."""
@@ -56,7 +60,8 @@ class RequestShell:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                headers = added(message.get("headers", ()), self._headers)
+                headers.append((b"x-request-id", request_id.encode()))
                 if state.watcher.closing:
                     # An idle connection that the server closes may meet the client's next call.
                     headers.append((b"connection", b"close"))

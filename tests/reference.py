@@ -57,7 +57,7 @@ The command line knows four more:
 | variable | default | what |
 |---|---|---|
 | `LETHE_URL` | `http://127.0.0.1:8000` | The service that client commands talk to. |
-| `LETHE_API_KEY` | the one in `LETHE_HOME/api-key` | The key they send. |
+| `LETHE_API_KEY` | the one in `LETHE_HOME/api-key` | The key they send, or `LETHE_API_KEY_FILE`. |
 | `LETHE_DEBUG` | | `1` shows tracebacks. |
 | `OMP_NUM_THREADS` | `1` for small models | Threads of one training or prediction. |
 """
