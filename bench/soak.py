@@ -33,7 +33,7 @@ import torch
 from sqlalchemy import select
 
 from bench._soak.blobs import Blobs
-from core import keys, migrate
+from core import keys, migrate, rates
 from core.backend import Backend, open_backend
 from core.importing import Importer
 from core.records import AuditEvent, ErasureRequest, Job
@@ -89,6 +89,7 @@ def _deployed(samples: int, launch: Launch) -> Iterator[tuple[Deployment, Backen
             "LETHE_BATCH_SECONDS": "2",
             "LETHE_LEASE_SECONDS": "5",
             "LETHE_MAX_TAKEOVERS": "1000",
+            **{f"LETHE_{name.upper()}": "off" for name in rates.SETTINGS},
         }
         values = {name.removeprefix("LETHE_").lower(): value for name, value in variables.items()}
         backend = opened.enter_context(closing(open_backend(Settings.model_validate(values))))

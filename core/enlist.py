@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from core import jobs, registry
 from core.db import Transaction, insert_all
 from core.ids import new_id
-from core.limits import MOST_SHARE
 from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample, Subject
 from core.settings import Settings
 from core.states import JOB_HELD
@@ -51,7 +50,7 @@ class Enlisting:
         self._of_subjects = _of_subjects(tx.session, model, subject_ids)
         self._gather = _gathering(tx, settings, model)
         self._shares = share or settings.batch_seconds > 0
-        self._most = _most_samples(tx.session, model) if self._shares else 0.0
+        self._most = _most_samples(tx.session, settings, model) if self._shares else 0.0
         self._joined: dict[str, Job] = {}
         """By request, those that are not stored yet."""
 
@@ -249,8 +248,8 @@ def _gathering(tx: Transaction, settings: Settings, model: Model) -> list[_Gathe
     return [_Gathering(*row) for row in tx.session.execute(query)]
 
 
-def _most_samples(session: Session, model: Model) -> float:
+def _most_samples(session: Session, settings: Settings, model: Model) -> float:
     """How many samples a job may erase without a reviewer; see core.limits."""
     query = select(func.coalesce(func.sum(Subject.sample_count), 0))
     there = session.scalar(query.where(Subject.dataset_id == model.dataset_id))
-    return MOST_SHARE * (there or 0)
+    return settings.review_share * (there or 0)

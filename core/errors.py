@@ -68,5 +68,13 @@ class TooBusy(LetheError):
     """More is asked for at this moment than can be done; trying again soon will work."""
 
 
+class TooMany(LetheError):
+    """A limit on how often something may be done is reached; `seconds` from now it is not."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class TimedOut(LetheError):
     """The caller's time was over before the answer was ready."""

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from core import production
+from core import production, rates
 from core._directories import sync_directory
 from core.errors import SettingsError
 
@@ -57,6 +57,24 @@ class Settings(BaseSettings):
     """Failed tries of one job before a person must look."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
     """Larger request bodies are refused with 413."""
+    max_json_depth: Annotated[int, Field(gt=0)] = 32
+    """JSON of more levels is refused with 400, before it is parsed."""
+    address_rate: str = "12000/minute"
+    """Calls from one address, predictions and probes apart; more are refused with 429. Or off."""
+    key_rate: str = "6000/minute"
+    """Calls with one key, predictions apart. Or off."""
+    erasure_rate: str = "1000/minute"
+    """Erasure requests with one key; a hundred of one bulk call count as one. Or off."""
+    failed_key_rate: str = "30/minute"
+    """Keys from one address that are not good; then only keys known already are let in. Or off."""
+    key_quota: str = "100000/day"
+    """Erasure requests with one key in the long run, each of a bulk call counted. Or off."""
+    subject_quota: str = "50/day"
+    """Erasure requests for one subject. Or off."""
+    review_share: Annotated[float, Field(gt=0, le=1)] = 0.10
+    """A job that erases a larger share of a data set waits for a reviewer before it begins."""
+    review_class_share: Annotated[float, Field(gt=0, le=1)] = 0.50
+    """Likewise one that erases a larger share of a class's training samples, or all of them."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Pause between two rounds of `sweep`."""
     poll_seconds: Annotated[float, Field(gt=0)] = 0.2
@@ -167,6 +185,8 @@ class Settings(BaseSettings):
         production.check_database(self.database_url, production=self.production)
         production.origins(self.cors_origins)
         production.proxies(self.trusted_proxies)
+        for name in rates.SETTINGS:
+            rates.rate(name, getattr(self, name))
         _ = self.secret_bytes, self.callback_networks
         if self.callback_ca is not None and not self.callback_ca.is_file():
             raise SettingsError(f"LETHE_CALLBACK_CA ({self.callback_ca}) is not a file")

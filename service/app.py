@@ -38,8 +38,10 @@ from service.api import (
     status,
     webhook_secrets,
 )
+from service.door import Door
 from service.keyring import Keyring
 from service.keyuse import KeyUse
+from service.limiting import Limiter
 from service.metrics import Metrics
 from service.middleware import RequestShell, Shortcut
 from service.pages import docs
@@ -104,6 +106,7 @@ def create_app(
     errors.install(app)
     openapi.install(app)
     docs.install(app)
+    app.add_middleware(Door, max_json_depth=settings.max_json_depth)
     app.add_middleware(
         RequestShell, max_body_bytes=settings.max_body_bytes, headers=headers.of(settings)
     )
@@ -146,9 +149,12 @@ def _lifespan(settings: Settings, role: Role) -> Callable[[FastAPI], Any]:
             state.metrics = Metrics(db, settings.due_warning_days)
             state.key_use = KeyUse(db)
             opened.push_async_callback(run_in_threadpool, state.key_use.close)
+            state.limiter = Limiter(settings, state.backend.identities)
+            opened.push_async_callback(state.limiter.close)
             state.keyring = Keyring(
                 db,
                 state.key_use,
+                limiter=state.limiter,
                 fresh=settings.poll_seconds,
                 stale=settings.replica_lease_seconds,
             )

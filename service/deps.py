@@ -18,6 +18,7 @@ from core.errors import Forbidden
 from core.keys import Caller
 from service.errors import Challenged
 from service.keyring import Keyring, no_key
+from service.limiting import Limiter, address_of
 from service.watcher import Watcher
 
 # What only looks something up is a coroutine: plain functions are each run in another thread.
@@ -55,6 +56,14 @@ async def _keyring(connection: HTTPConnection) -> Keyring:
 KeyringDep = Annotated[Keyring, Depends(_keyring)]
 
 
+async def _limiter(connection: HTTPConnection) -> Limiter:
+    limiter: Limiter = connection.app.state.limiter
+    return limiter
+
+
+LimiterDep = Annotated[Limiter, Depends(_limiter)]
+
+
 WatcherDep = Annotated[Watcher, Depends(_watcher)]
 
 
@@ -83,7 +92,10 @@ async def _caller(
     if credentials is None:
         raise no_key()
     keyring: Keyring = connection.app.state.keyring
-    return await keyring.caller(credentials.credentials)
+    limiter: Limiter = connection.app.state.limiter
+    caller = await keyring.caller(credentials.credentials, address_of(connection.scope))
+    await limiter.spend("key_rate", caller.key_id)
+    return caller
 
 
 class Needs:

@@ -44,6 +44,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     errors.Unavailable: Kind(503, "unavailable", "Not available now"),
     errors.Gone: Kind(410, "gone", "It is no longer there"),
     errors.TooBusy: Kind(429, "too_busy", "Too much at once"),
+    errors.TooMany: Kind(429, "too_many_requests", "Too many requests"),
     errors.TimedOut: Kind(504, "timed_out", "The time was over"),
     errors.LeaseLost: Kind(409, "lease_lost", "Another worker holds the job"),
     errors.CancelRequested: Kind(409, "cancel_requested", "The job is being cancelled"),
@@ -135,7 +136,8 @@ def _problem(error: Exception, request_id: str) -> Response:
             f'Bearer realm="lethe", error="insufficient_scope", scope="{error.scope}"'
         )
     if kind.status in (429, 503):
-        headers["Retry-After"] = RETRY_SECONDS
+        wait = str(error.seconds) if isinstance(error, errors.TooMany) else RETRY_SECONDS
+        headers["Retry-After"] = wait
     findings = error.details if isinstance(error, errors.Invalid) else []
     return problem(request_id, kind, detail, findings=findings, headers=headers)
 

@@ -23,6 +23,7 @@ from core.db import Database
 from core.errors import Unauthorized
 from core.keys import Caller
 from service.keyuse import KeyUse
+from service.limiting import Limiter
 
 MOST_KEYS = 4096
 """Keys remembered; the ones that came first are forgotten first."""
@@ -46,11 +47,12 @@ class Keyring:
         *,
         fresh: float,
         stale: float,
+        limiter: Limiter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db, self._use = db, use
         self._fresh, self._stale = fresh, max(fresh, stale)
-        self._clock = clock
+        self._limiter, self._clock = limiter, clock
         self._known: dict[bytes, _Known] = {}
         self._asked: dict[bytes, asyncio.Task[Caller]] = {}
 
@@ -73,12 +75,22 @@ class Keyring:
         self._use.note(found.caller.key_id)
         return found.caller
 
-    async def caller(self, text: str) -> Caller:
+    async def caller(self, text: str, address: str = "") -> Caller:
         """The caller that this key text stands for; raises `Unauthorized`.
 
         While the database does not answer, its error, unless the key is known and not `stale`.
+        From an `address` that tried too many keys that are not good, one that was never good
+        here is not looked up any more: `TooMany`.
         """
-        return await self._one(_digest(text), partial(keys.recognise, text=text))
+        digest = _digest(text)
+        if self._limiter is not None and digest not in self._known:
+            await self._limiter.admit(address)
+        try:
+            return await self._one(digest, partial(keys.recognise, text=text))
+        except Unauthorized as error:
+            if self._limiter is not None:
+                await self._limiter.failed(address, error.key_id)
+            raise
 
     async def holder(self, key_id: str, began: datetime) -> Caller:
         """The caller of a session that was begun with this key then; errors as of `caller`."""

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from service.errors import MEDIA_TYPE
 from service.schemas import Problem
 
-ALWAYS = (400, 401, 403, 413, 422, 500, 503)
+ALWAYS = (400, 401, 403, 413, 422, 429, 500, 503)
 """Errors that any call with a key may be answered with."""
 
 

@@ -15,6 +15,7 @@ def wait_if_large(context: Context) -> bool:
     """Give the job to a reviewer if it is too large and nobody has approved it; did it?"""
     if context.job.kind != "erase" or context.job.approved_at is not None:
         return False
+    settings = context.engine.backend.settings
     samples, name, erased = context.engine.backend.samples, context.dataset.id, context.erased
     trained = erased.labels[erased.splits == SPLIT_CODE["train"]]
     labels, counts = np.unique(trained, return_counts=True)
@@ -24,6 +25,8 @@ def wait_if_large(context: Context) -> bool:
         dict(zip(labels.tolist(), counts.tolist(), strict=True)),
         samples.class_counts(name, "train"),
         context.dataset.classes,
+        share=settings.review_share,
+        class_share=settings.review_class_share,
     )
     if reason is None:
         return False

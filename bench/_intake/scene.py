@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from core import keys, migrate
+from core import keys, migrate, rates
 from core.backend import open_backend
 from core.settings import Settings
 from tests import factories, servers
@@ -84,6 +84,7 @@ def _service(home: Path, database: str, broker: str, workers: int) -> Iterator[t
         "LETHE_SECRET": SECRET,
         "LETHE_DATABASE_URL": database,
         "LETHE_BROKER_URL": broker,
+        **{f"LETHE_{name.upper()}": "off" for name in rates.SETTINGS},
     }
     command = [sys.executable, "-m", "lethe", "serve", "--role", "api", "--port", str(port)]
     with (home / "service.log").open("wb") as log:

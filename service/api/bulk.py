@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from anyio import from_thread
 from fastapi import APIRouter, Request, Response
 
 from core import audit, bulk, tracing
@@ -18,7 +19,7 @@ from core.points import reached
 from service import errors
 from service.api.asking import wanted, writer, written
 from service.api.erasure_requests import IdempotencyKey
-from service.deps import BackendDep, CanErase
+from service.deps import BackendDep, CanErase, LimiterDep
 from service.openapi import problems
 from service.schemas import Bulk, BulkAnswer, BulkItem
 
@@ -33,6 +34,7 @@ router = APIRouter(
 def post(
     caller: CanErase,
     backend: BackendDep,
+    limiter: LimiterDep,
     body: Bulk,
     request: Request,
     idempotency_key: IdempotencyKey = None,
@@ -47,6 +49,8 @@ def post(
     for item in body.items:
         if item.new is not None:
             caller.permit(item.new.model)
+    subjects = [item.new.subject_id if item.new else None for item in body.items]
+    from_thread.run(limiter.erasures, caller, subjects)
     call_id = request.state.request_id
     with tracing.span("POST /erasure-requests/bulk", parent=request.headers.get("traceparent")):
         call = Call(call_id, tracing.traceparent())

@@ -22,6 +22,7 @@ from service.deps import (
     CanReview,
     CanWithdraw,
     DeskDep,
+    LimiterDep,
     Reader,
     Tx,
 )
@@ -59,6 +60,7 @@ async def post(
     caller: CanErase,
     backend: BackendDep,
     desk: DeskDep,
+    limiter: LimiterDep,
     body: NewErasureRequest,
     request: Request,
     idempotency_key: IdempotencyKey = None,
@@ -69,6 +71,7 @@ async def post(
     samples completes at once, with the outcome `no_data_found`.
     """
     caller.permit(body.model)
+    await limiter.erasures(caller, [body.subject_id])
     await check_callback(backend, body.callback_url)
     new = wanted(body)
     repeat = None

@@ -22,6 +22,7 @@ from service.inference.open_inference_body import digits
 from service.inference.open_inference_calls import CALLS, OPEN, Call
 from service.inference.open_inference_facts import Tally
 from service.keyring import Keyring, bearer
+from service.limiting import address_of
 
 _NEEDS = Needs("predict")
 
@@ -66,7 +67,8 @@ class OpenInference(BaseRoute):
         if template not in OPEN:
             keyring: Keyring = app.state.keyring
             key = bearer(headers.get(b"authorization", b""))
-            caller = _NEEDS.check(keyring.known(key) or await keyring.caller(key))
+            known = keyring.known(key) or await keyring.caller(key, address_of(scope))
+            caller = _NEEDS.check(known)
             only = caller.model
             if model:
                 caller.permit(model)

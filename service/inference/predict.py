@@ -22,6 +22,7 @@ from service.inference.engine import Answered, Inference
 from service.inference.inputs import Floats, Shape, from_bytes, from_files, from_lists
 from service.inference.versions import Served
 from service.keyring import Keyring, bearer
+from service.limiting import address_of
 from service.metrics import Metrics
 
 _NEEDS = Needs("predict")
@@ -34,7 +35,7 @@ async def predict(scope: Scope, receive: Receive, send: Send) -> None:
     inference: Inference = state.inference
     headers: dict[bytes, bytes] = dict(scope["headers"])
     text = bearer(headers.get(b"authorization", b""))
-    caller = _NEEDS.check(keyring.known(text) or await keyring.caller(text))
+    caller = _NEEDS.check(keyring.known(text) or await keyring.caller(text, address_of(scope)))
     deadline = asyncio.get_running_loop().time() + min(
         seconds_allowed(headers.get(b"x-request-timeout")), inference.seconds
     )

@@ -15,6 +15,7 @@ from service.admin.deps import SCOPES, THEMES, Anyone
 from service.admin.rendering import render
 from service.admin.sessions import LONGEST_SECONDS, SESSION, THEME, Sealer, set_cookie
 from service.deps import KeyringDep
+from service.limiting import address_of
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ async def sign_in(
 ) -> Response:
     """Begin a session with a key. The key itself is not kept."""
     try:
-        caller = await keyring.caller(key.strip())
+        caller = await keyring.caller(key.strip(), address_of(request.scope))
     except Unauthorized as error:
         return render(me, contexts.SignIn(then=inside(then), wrong=str(error)), 401)
     if caller.scopes.isdisjoint(SCOPES):

@@ -65,6 +65,7 @@ def test_the_document_names_every_call(api_settings: Settings) -> None:
 
 CALLS = [
     ("POST", "/erasure-requests", {"erase"}),
+    ("POST", "/erasure-requests/bulk", {"erase"}),
     ("GET", "/erasure-requests", {"read", "erase", "review", "admin"}),
     ("GET", "/erasure-requests/er_x", {"read", "erase", "review", "admin"}),
     ("GET", "/erasure-requests/er_x/certificate", {"read", "erase", "review", "admin"}),
