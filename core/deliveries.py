@@ -126,9 +126,15 @@ def pause_after(tries: int) -> timedelta:
     return timedelta(seconds=PAUSES[tries - 1] * spread)
 
 
-def replay(tx: Transaction, delivery_id: str) -> Delivery:
-    """Send a message again at once, under the same id, however it stood; raises `NotFound`."""
+def replay(tx: Transaction, delivery_id: str, *, only: str | None = None) -> Delivery:
+    """Send a message again at once, under the same id, however it stood; raises `NotFound`.
+
+    Likewise for one of another model than `only` (an id).
+    """
     delivery = _locked(tx, delivery_id)
+    of_model = tx.session.get_one(ErasureRequest, delivery.request_id).model_id
+    if only not in (None, of_model):
+        raise NotFound(f"there is no delivery {delivery_id}")
     if delivery.state == "pending":
         tx.record("delivery", delivery.id, "hurried")
     else:
@@ -142,11 +148,18 @@ def listed(
     *,
     request_id: str | None = None,
     status: str | None = None,
+    only: str | None = None,
     after: str | None = None,
     limit: int = 50,
 ) -> list[Delivery]:
-    """Messages, newest first, at most `limit`, those older than the id `after`."""
+    """Messages, newest first, at most `limit`, those older than the id `after`.
+
+    `only` (a model's id) keeps those of the one model that the caller's key is for.
+    """
     query = select(Delivery).order_by(Delivery.id.desc()).limit(limit)
+    if only is not None:
+        query = query.join(ErasureRequest, ErasureRequest.id == Delivery.request_id)
+        query = query.where(ErasureRequest.model_id == only)
     if request_id is not None:
         query = query.where(Delivery.request_id == request_id)
     if status is not None:

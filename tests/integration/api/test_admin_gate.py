@@ -74,7 +74,7 @@ def test_a_revoked_key_ends_its_sessions_at_once(
     client = admin("read")
     assert client.get("/admin/jobs").status_code == 200
     with api_backend.db.reading() as session:
-        key = next(k for k, _ in keys.listed(session) if k.scopes == ["read"])
+        key = next(k for k in keys.listed(session) if k.scopes == ["read"])
     assert api.delete(f"/keys/{key.id}").is_success
     answer = client.get("/admin/jobs")
     assert (answer.status_code, answer.headers["location"][:14]) == (303, "/admin/sign-in")

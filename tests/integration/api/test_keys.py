@@ -88,6 +88,11 @@ CALLS = [
     ("GET", "/keys", {"admin"}),
     ("POST", "/keys", {"admin"}),
     ("POST", "/keys/key_x/rotate", {"admin"}),
+    ("GET", "/keys/key_x/webhook-secret", {"admin"}),
+    ("POST", "/keys/key_x/webhook-secret/rotate", {"admin"}),
+    ("GET", "/deliveries", {"read", "erase", "review", "admin"}),
+    ("GET", "/erasure-requests/er_x/deliveries", {"read", "erase", "review", "admin"}),
+    ("POST", "/deliveries/delivery_x/replay", {"erase", "review", "admin"}),
     ("DELETE", "/keys/key_x", {"admin"}),
 ]
 
