@@ -114,6 +114,7 @@ async def _signed_in(request: Request) -> tuple[Session, Caller]:
     if session is None:
         raise Unauthorized("sign in to see this page")
     began = datetime.fromtimestamp(session.began, UTC)
+    request.scope["state"]["began"] = began  # for those who ask again while they stream
     return session, await keyring.holder(session.key_id, began)
 
 

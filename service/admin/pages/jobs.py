@@ -90,7 +90,7 @@ async def follow(
 ) -> Response:
     """The parts of its page as server-sent events, while it goes on."""
     assert me.caller is not None
-    key_id = me.caller.key_id
+    key_id, began = me.caller.key_id, request.scope["state"]["began"]
     easel: Easel = request.app.state.easel
     await run_in_threadpool(_must_exist, backend, job_id)
 
@@ -98,7 +98,7 @@ async def follow(
         return await run_in_threadpool(_drawing, backend, me, job_id)
 
     async def allowed() -> None:
-        await keyring.holder(key_id)
+        await keyring.holder(key_id, began)
 
     async def stream() -> AsyncIterator[str]:
         key = (job_id, me.may("review"))
