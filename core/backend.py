@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from core import audit
+from core import audit, claims
 from core.certificates import Signer, open_signer
 from core.checkpoints import CheckpointStore
 from core.db import Database
@@ -43,9 +43,18 @@ class Backend:
 def open_backend(settings: Settings, send: Callable[[str], None] | None = None) -> Backend:
     """Everything that the settings name. `send` replaces the queue's wake-up, in tests."""
     store = settings.store.rstrip("/")
+    queue = Queue(settings)
+
+    def to_who_serves(job_id: str) -> None:
+        with db.reading() as session:
+            names = claims.queues(session, job_id)
+        for name in names:
+            queue.wake(job_id, name)
+
+    db = Database(settings.database, chain=audit.chain, send=send or to_who_serves)
     return Backend(
         settings=settings,
-        db=Database(settings.database, chain=audit.chain, send=send or Queue(settings).wake),
+        db=db,
         samples=SampleStore(f"{store}/samples"),
         checkpoints=CheckpointStore(f"{store}/checkpoints"),
         scratch=ScratchStore(f"{store}/scratch"),

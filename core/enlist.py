@@ -99,6 +99,8 @@ class Enlisting:
             full = each.requests >= self._settings.batch_requests or samples > self._most
             if each.job.strategy == strategy and not full:
                 each.requests, each.samples = each.requests + 1, samples
+                if each.requests == self._settings.batch_requests:
+                    each.job.not_before = self._tx.now  # it is full: nothing more to wait for
                 return each.job
         return None
 
@@ -109,13 +111,18 @@ class Enlisting:
             "erase",
             strategy,
             due_at=request.due_at,
-            not_before=self._tx.now + timedelta(seconds=self._settings.batch_seconds),
+            not_before=self._gathers_until(request.due_at),
             audit_retrain=self._model.audit_next,
         )
         self._model.audit_next = False
         if self._shares:
             self._gather.append(_Gathering(job, 1, request.sample_count))
         return job
+
+    def _gathers_until(self, due_at: datetime) -> datetime:
+        """Half of the time there is at most, so that gathering alone makes nothing late."""
+        window = timedelta(seconds=self._settings.batch_seconds)
+        return self._tx.now + min(window, max(timedelta(), (due_at - self._tx.now) / 2))
 
 
 def enlist_retraining(tx: Transaction, model: Model, reason: str) -> Job | None:

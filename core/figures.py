@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, extract, func, literal
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
-from core import deadlines, workers
+from core import claims, deadlines, workers
 from core.db import database_now
 from core.records import AuditEvent, ErasureRequest, Job, Model, Version
 from core.states import JOB_HELD
@@ -26,6 +26,8 @@ class Standing:
     workers: int
     waiting: int
     overdue: int
+    pressing: int = 0
+    unserved: tuple[str, ...] = ()
 
     def warnings(self) -> list[str]:
         """In words; empty while all is well."""
@@ -36,7 +38,13 @@ class Standing:
         if self.overdue:
             requests = _count(self.overdue, "erasure request is", "erasure requests are")
             found.append(f"{requests} overdue: GET /erasure-requests?overdue=true lists them")
-        return found
+        if self.pressing and not self.overdue:
+            jobs = _count(self.pressing, "queued job is", "queued jobs are")
+            found.append(
+                f"{jobs} due before all that is queued may be done by one worker: due dates go "
+                "before fair shares now; start more workers"
+            )
+        return found + list(self.unserved)
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -45,11 +53,15 @@ def _count(number: int, one: str, many: str) -> str:
 
 def standing(session: Session) -> Standing:
     """Workers alive, jobs that wait for one, requests that are overdue."""
-    waiting = select(func.count()).select_from(Job).where(Job.state == "queued")
+    query = select(func.count()).select_from(Job).where(Job.state == "queued")
+    now, offers = database_now(session), workers.offers(session)
+    waiting = session.scalars(query).one()
     return Standing(
-        workers.alive(session),
-        session.scalars(waiting).one(),
-        deadlines.due_before(session, database_now(session)),
+        len(offers),
+        waiting,
+        deadlines.due_before(session, now),
+        claims.pressing(session, now) if waiting else 0,
+        tuple(claims.unserved(session, offers)) if waiting and offers else (),
     )
 
 

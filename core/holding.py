@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, case, or_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased
 
-from core import jobs, plots
+from core import claims, jobs, plots
+from core.claims import Found
 from core.db import Database, Transaction, database_now
+from core.demands import ANYTHING, Offer
 from core.errors import CancelRequested, LeaseLost
 from core.records import Job
 from core.settings import Settings
@@ -34,23 +35,24 @@ class Held:
     owner: str
 
 
-def claim(db: Database, owner: str, settings: Settings) -> Held | None:
-    """Take the soonest-due job that can run: a queued one, or one whose holder went silent.
+def claim(db: Database, owner: str, settings: Settings, offer: Offer = ANYTHING) -> Held | None:
+    """Take the job whose turn it is: a queued one, or one whose holder went silent.
 
-    At most one job a model is held; a unique index decides between two claimers.
+    Whose turn it is, of those that `offer` takes, `core.turns` says. At most one job a model is
+    held; a unique index decides between two claimers.
     """
     for _ in range(5):
         try:
             with db.transaction() as tx:
-                return _claim(tx, owner, settings)
+                return _claim(tx, owner, settings, offer)
         except IntegrityError:
             continue  # another took a job of the same model in the same moment
     return None
 
 
-def _claim(tx: Transaction, owner: str, settings: Settings) -> Held | None:
-    query = _runnable(tx.now).limit(1).with_for_update(skip_locked=True, of=Job)
-    job = tx.session.scalars(query).first()
+def _claim(tx: Transaction, owner: str, settings: Settings, offer: Offer) -> Held | None:
+    found = claims.found(tx.session, tx.now, offer)
+    job = next((job for each in found.in_order if (job := _free(tx, each.job_id))), None)
     if job is None:
         return None
     fence = job.fence + 1
@@ -60,16 +62,14 @@ def _claim(tx: Transaction, owner: str, settings: Settings) -> Held | None:
         "fence": fence,
     }
     if job.state == "queued":
-        started = job.started_at or tx.now
-        move(tx, job, "running", started_at=started, **lease)
-        jobs.follow(tx, job)
+        _start(tx, job, found, lease)
     else:
         # Only a lease that was lost counts as taken over; one handed back has no owner.
         lost = job.owner is not None
         takeovers = job.takeovers + lost
         if takeovers > settings.max_takeovers:
             give_to_person(tx, job, f"{takeovers} workers were lost while they ran this job")
-            return _claim(tx, owner, settings)
+            return _claim(tx, owner, settings, offer)
         tx.session.execute(
             update(Job)
             .where(Job.id == job.id, Job.fence == job.fence)
@@ -81,34 +81,32 @@ def _claim(tx: Transaction, owner: str, settings: Settings) -> Held | None:
     return Held(job.id, job.model_id, job.state, fence, owner)
 
 
-def _runnable(now: datetime) -> Select[Job]:
-    """Jobs that could be claimed at this moment, soonest due first.
+def _free(tx: Transaction, job_id: str) -> Job | None:
+    """The job, locked, unless another claimer has it or was faster."""
+    runnable = or_(
+        and_(Job.state == "queued", Job.not_before <= tx.now),
+        and_(Job.state.in_(JOB_HELD), Job.lease_until < tx.now),
+    )
+    query = select(Job).where(Job.id == job_id, runnable).with_for_update(skip_locked=True)
+    return tx.session.scalars(query.execution_options(populate_existing=True)).one_or_none()
 
-    A retraining that nobody asked for waits behind every erasure, until it is due itself: a
-    busy model must not put it off for ever.
+
+def _start(tx: Transaction, job: Job, found: Found, lease: dict[str, Any]) -> None:
+    """From the queue to a worker, on the account of its tenant."""
+    started = job.started_at or tx.now
+    move(tx, job, "running", started_at=started, **lease)
+    jobs.follow(tx, job)
+    claims.charge(tx, job.id, found)
+
+
+def claimable(db: Database, limit: int = 20, offer: Offer = ANYTHING) -> list[str]:
+    """Jobs that a worker could claim now, in the order of their turns: what workers are woken for.
+
+    One a model at most, for no more can run at once.
     """
-    waits = and_(Job.kind == "retrain", Job.due_at > now)
-    other = aliased(Job)
-    model_held = (
-        select(other.id).where(other.model_id == Job.model_id, other.state.in_(JOB_HELD)).exists()
-    )
-    return (
-        select(Job)
-        .where(
-            or_(
-                and_(Job.state == "queued", Job.not_before <= now, ~model_held),
-                and_(Job.state.in_(JOB_HELD), Job.lease_until < now),
-            )
-        )
-        .order_by(case((waits, 1), else_=0), Job.due_at, Job.queued_at, Job.id)
-    )
-
-
-def claimable(db: Database, limit: int = 20) -> list[str]:
-    """Jobs that a worker could claim now, soonest due first: what workers are woken for."""
     with db.reading() as session:
-        query = _runnable(database_now(session)).limit(limit)
-        return [job.id for job in session.scalars(query)]
+        in_order = claims.found(session, database_now(session), offer).in_order
+        return [each.job_id for each in in_order[:limit]]
 
 
 def heartbeat(db: Database, held: Held, seconds: float) -> bool:

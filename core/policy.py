@@ -1,4 +1,5 @@
-"""A model's policy: what an inconclusive verdict does, the limits of the gates, the drift budget.
+"""A model's policy: what an inconclusive verdict does, the limits of the gates, the drift budget,
+and how its jobs are scheduled.
 
 A model stores what was set and nothing else; what is silent has its default. The gates' limits
 are `unlearning.verification.thresholds`, which is not known here: names, ranges and defaults
@@ -7,11 +8,11 @@ are repeated as data, and a test holds both equal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core import drift
+from core import demands, drift
 from core.db import Transaction
 from core.errors import Invalid
 from core.records import Model
@@ -46,11 +47,11 @@ THRESHOLDS: Mapping[str, Range] = {
     "level": Range(0.05),
 }
 
-PARTS = ("inconclusive", "relearning", "thresholds", "budget")
+PARTS = ("inconclusive", "relearning", "thresholds", "budget", "scheduling")
 
 Policy = dict[str, Any]
 """inconclusive: of INCONCLUSIVE. relearning: is G8 run? thresholds: by name. budget: see
-`drift.Budget`."""
+`drift.Budget`. scheduling: see `demands.Demand`; None where the model itself decides."""
 
 
 def in_force(stored: Policy) -> Policy:
@@ -61,6 +62,7 @@ def in_force(stored: Policy) -> Policy:
         "relearning": stored.get("relearning", False),
         "thresholds": thresholds | stored.get("thresholds", {}),
         "budget": asdict(drift.Budget.of(stored)),
+        "scheduling": dict.fromkeys(demands.PARTS) | {"weight": 1.0} | stored.get("scheduling", {}),
     }
 
 
@@ -124,8 +126,7 @@ def _wrong(change: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif not isinstance(value, Mapping):
             wrong.append((name, "must be an object of names and numbers"))
         else:
-            below = _wrong_thresholds(value) if name == "thresholds" else drift.wrong(value)
-            wrong += [(f"{name}.{each}", what) for each, what in below]
+            wrong += [(f"{name}.{each}", what) for each, what in _WRONG[name](value)]
     return wrong
 
 
@@ -139,6 +140,13 @@ def _wrong_thresholds(given: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif value is not None and not (number and known.above < value <= known.most):
             wrong.append((name, f"must be above {known.above:g} and at most {known.most:g}"))
     return wrong
+
+
+_WRONG: Mapping[str, Callable[[Mapping[str, Any]], list[tuple[str, str]]]] = {
+    "thresholds": _wrong_thresholds,
+    "budget": drift.wrong,
+    "scheduling": demands.wrong,
+}
 
 
 def change(tx: Transaction, model: Model, wanted: Mapping[str, Any]) -> None:

@@ -8,8 +8,16 @@ from celery import Celery
 
 from core.settings import Settings
 
+QUEUE = "lethe"
+"""Where workers listen that serve every class."""
+
 TASK = "lethe.work"
 """The one task: a wake-up. Its argument is for the log; a worker claims by due date."""
+
+
+def queue_of(job_class: str) -> str:
+    """Where workers listen that were told which classes they serve."""
+    return f"{QUEUE}-{job_class}"
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -50,7 +58,7 @@ def celery_app(settings: Settings) -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
-        task_default_queue="lethe",
+        task_default_queue=QUEUE,
         event_queue_ttl=60,
     )
     return app
@@ -64,6 +72,6 @@ class Queue:
         # One try: who answers a request must not wait seconds for a broker that is gone.
         self._app.conf.broker_transport_options["max_retries"] = 0
 
-    def wake(self, job_id: str) -> None:
+    def wake(self, job_id: str, queue: str = QUEUE) -> None:
         """Send one wake-up; raises what the broker raises. Called after commit only."""
-        self._app.send_task(TASK, args=[job_id], ignore_result=True, retry=False)
+        self._app.send_task(TASK, args=[job_id], queue=queue, ignore_result=True, retry=False)

@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     """Requests for one model that arrive within this window share one job."""
     batch_requests: Annotated[int, Field(gt=0)] = 500
     """As many requests share one job at most; the next one begins another."""
+    worker_classes: str | None = None
+    """Classes of models whose jobs a worker takes, as in `small,gpu`; not given: every class."""
+    worker_memory_mb: Annotated[int | None, Field(gt=0)] = None
+    """Memory that a job may take on a worker's device; not given: what its GPU has free."""
     grace_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long a stopping process finishes what it holds."""
     drain_seconds: Annotated[float, Field(ge=0)] = 0.5

@@ -8,18 +8,21 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.db import Database, Transaction, database_now
+from core.demands import ANYTHING, Offer
 from core.records import Worker
 
 
-def beat(db: Database, worker_id: str, seconds: float) -> None:
-    """This worker is alive, and will say so again before `seconds` are over."""
+def beat(db: Database, worker_id: str, seconds: float, offer: Offer = ANYTHING) -> None:
+    """This worker is alive and takes such jobs, and will say so again before `seconds` are over."""
+    classes = None if offer.classes is None else sorted(offer.classes)
     with db.transaction() as tx:
         worker = tx.session.get(Worker, worker_id)
         until = tx.now + timedelta(seconds=seconds)
         if worker is None:
-            tx.session.add(Worker(id=worker_id, started_at=tx.now, lease_until=until))
-        else:
-            worker.lease_until = until
+            worker = Worker(id=worker_id, started_at=tx.now)
+            tx.session.add(worker)
+        worker.lease_until = until
+        worker.classes, worker.memory_mb = classes, offer.memory_mb
 
 
 def leave(db: Database, worker_id: str) -> None:
@@ -34,6 +37,28 @@ def alive(session: Session, *, host: str | None = None) -> int:
     if host is not None:
         query = query.where(Worker.id.startswith(f"{host}:", autoescape=True))
     return session.scalars(query.where(Worker.lease_until >= database_now(session))).one()
+
+
+def offers(session: Session) -> list[Offer]:
+    """What each worker takes whose lease holds."""
+    query = select(Worker.classes, Worker.memory_mb)
+    rows = session.execute(query.where(Worker.lease_until >= database_now(session))).all()
+    return [
+        Offer(None if classes is None else frozenset(classes), memory_mb)
+        for classes, memory_mb in rows
+    ]
+
+
+def fleet(session: Session) -> Offer:
+    """What the live workers take together; anything when none is alive."""
+    found = offers(session)
+    named = [offer.classes for offer in found if offer.classes is not None]
+    most = [offer.memory_mb for offer in found if offer.memory_mb is not None]
+    every, any_size = len(named) < len(found), len(most) < len(found)
+    return Offer(
+        None if every or not found else frozenset().union(*named),
+        None if any_size or not found else max(most),
+    )
 
 
 def forget_dead(tx: Transaction, older_than: float) -> None:

@@ -19,7 +19,8 @@ from celery.worker import state as celery_state
 
 from core import logs, migrate, tracing
 from core.backend import open_backend
-from core.queue import TASK, celery_app
+from core.demands import classes
+from core.queue import TASK, celery_app, queue_of
 from core.settings import Settings
 from worker.closing import Closing
 
@@ -54,7 +55,7 @@ class Child:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         backend = open_backend(self._settings)
         self._engine = Engine(backend, choose_device(self._settings.device), self._closing)
-        self._sweep = Sweep(backend, self._engine.owner)
+        self._sweep = Sweep(backend, self._engine.owner, lambda: self._engine.offer)
         self._sweep.start()
         self._courier = Courier(backend, self._engine.owner)
         self._courier.start()
@@ -157,6 +158,7 @@ def main(settings: Settings, concurrency: int = 1) -> int:
         Stop(closing, settings.grace_seconds),
         pool="prefork",
         concurrency=concurrency,
+        queues=[queue_of(name) for name in sorted(classes(settings.worker_classes) or ())] or None,
         loglevel="INFO",
         without_gossip=True,
         without_mingle=True,

@@ -13,6 +13,7 @@ import torch
 
 from core.backend import Backend
 from core.checkpoints import Checkpoint, Stored
+from core.demands import Offer, classes
 from core.errors import SettingsError
 from unlearning import VIB, Architecture, Teacher, export_arrays, load_arrays
 from worker.closing import Closing
@@ -30,6 +31,15 @@ class Engine:
     def owner(self) -> str:
         """This process's name in leases."""
         return f"{socket.gethostname()}:{os.getpid()}"
+
+    @property
+    def offer(self) -> Offer:
+        """The jobs that this process takes: of its classes, and what fits its device now."""
+        settings = self.backend.settings
+        memory_mb = settings.worker_memory_mb
+        if memory_mb is None and self.device.startswith("cuda"):
+            memory_mb = free_mb(self.device)
+        return Offer(classes(settings.worker_classes), memory_mb)
 
     def load_model(self, digest: str) -> VIB:
         """The model in a checkpoint, on the device; raises what `CheckpointStore.read` does."""
@@ -57,6 +67,27 @@ def model_of(checkpoint: Checkpoint) -> VIB:
     """The model that a checkpoint holds."""
     architecture: dict[str, Any] = json.loads(checkpoint.metadata["architecture"])
     return load_arrays(Architecture.from_dict(architecture), checkpoint.arrays)
+
+
+def free_mb(device: str) -> int:
+    """Megabytes that are free on a GPU, or held by this process and used for nothing."""
+    free, _ = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int((free + unused) / 1e6)
+
+
+def begin_peak(device: str) -> None:
+    """From now on `peak_mb` counts anew."""
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_mb(device: str) -> int | None:
+    """Megabytes that this process held on a GPU at most, since `begin_peak`; None on a CPU."""
+    if not device.startswith("cuda"):
+        return None
+    return int(torch.cuda.max_memory_reserved(device) / 1e6)
 
 
 def choose_device(wanted: str) -> str:

@@ -19,7 +19,7 @@ from unlearning import Cancelled
 from worker.closing import Stopping
 from worker.context import Context
 from worker.destroy import destroy
-from worker.engine import Engine
+from worker.engine import Engine, begin_peak
 from worker.faults import told
 from worker.forget import forget
 from worker.heart import Heart
@@ -43,6 +43,7 @@ def run(engine: Engine, held: Held) -> str | None:
     Never raises for a fault of the job itself: the fault is recorded with it.
     """
     backend = engine.backend
+    begin_peak(engine.device)
     with Heart(backend.db, held, backend.settings.lease_seconds, engine.closing) as heart:
         try:
             return _run(Context.open(engine, held, heart), held.state)

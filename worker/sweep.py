@@ -9,11 +9,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import appending, datasets, deadlines, holding, leases, registry, replicas, workers
+from core import (
+    appending,
+    claims,
+    datasets,
+    deadlines,
+    holding,
+    leases,
+    registry,
+    replicas,
+    workers,
+)
 from core.backend import Backend
+from core.demands import ANYTHING, Offer
 from core.errors import LetheError
 from worker import leftovers
 
@@ -32,8 +44,10 @@ ORPHAN_SECONDS = 3600.0
 class Sweep:
     """The sweeping thread of one process."""
 
-    def __init__(self, backend: Backend, owner: str) -> None:
-        self._backend, self._owner = backend, owner
+    def __init__(
+        self, backend: Backend, owner: str, offer: Callable[[], Offer] = lambda: ANYTHING
+    ) -> None:
+        self._backend, self._owner, self._offer = backend, owner, offer
         self._over = threading.Event()
         self._purged = time.monotonic()
         self._beaten = self._warned = -PURGE_EVERY
@@ -70,7 +84,7 @@ class Sweep:
         """Say that this worker is alive, every few seconds."""
         if time.monotonic() - self._beaten > BEAT_EVERY:
             self._beaten = time.monotonic()
-            workers.beat(self._backend.db, self._owner, ALIVE_SECONDS)
+            workers.beat(self._backend.db, self._owner, ALIVE_SECONDS, self._offer())
 
     def once(self) -> None:
         """One round."""
@@ -78,9 +92,16 @@ class Sweep:
         if time.monotonic() - self._warned > WARN_EVERY:
             self._warned = time.monotonic()
             deadlines.warn(self._backend.db, self._backend.settings.due_warning_days)
+            self._warn_of_unserved()
         if time.monotonic() - self._purged > PURGE_EVERY:
             self._purged = time.monotonic()
             self.purge()
+
+    def _warn_of_unserved(self) -> None:
+        with self._backend.db.reading() as session:
+            found = claims.unserved(session, workers.offers(session))
+        for words in found:
+            log.warning("%s", words)
 
     def _wake(self) -> None:
         """Wake workers for what waits; ever more rarely for the same job.
@@ -88,7 +109,9 @@ class Sweep:
         When every worker is busy its message still lies in the broker, and need not be doubled.
         """
         now, db = time.monotonic(), self._backend.db
-        waiting = holding.claimable(db)
+        with db.reading() as session:
+            fleet = workers.fleet(session)
+        waiting = holding.claimable(db, offer=fleet)
         self._woken = {job_id: self._woken[job_id] for job_id in waiting if job_id in self._woken}
         for job_id in waiting:
             again, pause = self._woken.get(job_id, (now, self._backend.settings.sweep_seconds))

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def work(engine: Engine, woken_for: str) -> str | None:
-    """Claim the soonest-due job that can run, and run it; returns its id, None without one.
+    """Claim the job whose turn it is, and run it; returns its id, None without one.
 
     One job a wake-up, so that a worker that is asked to stop does so after the job it holds.
     While more can be claimed, the next wake-up is sent.
@@ -22,7 +22,7 @@ def work(engine: Engine, woken_for: str) -> str | None:
     if engine.closing.begun:  # a message that had been fetched already: sweep sends it again
         return None
     backend, began = engine.backend, time.time_ns()
-    held = holding.claim(backend.db, engine.owner, backend.settings)
+    held = holding.claim(backend.db, engine.owner, backend.settings, engine.offer)
     if held is None:
         log.debug("woken for %s, but nothing can be claimed", woken_for)
         return None
@@ -40,6 +40,6 @@ def work(engine: Engine, woken_for: str) -> str | None:
         log.info("job claimed", extra={"state": held.state, "fence": held.fence})
         state = erase.run(engine, held)
         log.info("job let go", extra={"state": state or "another worker's now"})
-    for job_id in holding.claimable(backend.db, limit=1):
+    for job_id in holding.claimable(backend.db, 1, engine.offer):
         backend.db.wake(job_id)
     return held.job_id

@@ -12,7 +12,7 @@ from core.records.requests import (
     RequestSample,
     StatusLink,
 )
-from core.records.system import ApiKey, AuditEvent, AuditHead, Idempotency, Lease, Worker
+from core.records.system import ApiKey, AuditEvent, AuditHead, Idempotency, Lease, Share, Worker
 
 __all__ = [
     "ApiKey",
@@ -33,6 +33,7 @@ __all__ = [
     "Model",
     "Replica",
     "RequestSample",
+    "Share",
     "StatusLink",
     "Subject",
     "Taint",

@@ -22,6 +22,8 @@ class Model(Base):
     architecture: Mapped[dict[str, Any]]
     training: Mapped[dict[str, Any]]
     policy: Mapped[dict[str, Any]]
+    costs: Mapped[dict[str, Any] | None]
+    """What its jobs took lately: seconds by kind (erase, retrain), memory_mb; see core.demands."""
     audit_next: Mapped[bool] = mapped_column(Boolean, default=False)
     """Run an exact retraining beside the next job and record its distance."""
     created_at: Mapped[datetime]

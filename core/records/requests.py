@@ -12,6 +12,7 @@ from core.db import Base
 from core.states import JOB_HELD
 
 _HELD = text(f"state IN ({', '.join(repr(state) for state in JOB_HELD)})")
+_QUEUED = text("state = 'queued'")
 
 
 class ErasureRequest(Base):
@@ -71,6 +72,12 @@ class Job(Base):
         Index("uq_jobs_held", "model_id", unique=True, sqlite_where=_HELD, postgresql_where=_HELD),
         Index("ix_jobs_state_due_at", "state", "due_at"),
         Index("ix_jobs_state_id", "state", "id"),
+        Index(
+            "ix_jobs_queued",
+            *("model_id", "kind", "due_at", "queued_at", "id"),
+            sqlite_where=_QUEUED,
+            postgresql_where=_QUEUED,
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db import Base
@@ -63,6 +63,22 @@ class Worker(Base):
     id: Mapped[str] = mapped_column(String(100), primary_key=True)  # its name in leases
     started_at: Mapped[datetime]
     lease_until: Mapped[datetime]
+    classes: Mapped[list[str] | None]
+    """The classes that it serves; None: all. See core.demands."""
+    memory_mb: Mapped[int | None]
+    """What its jobs may take on its device; None: any."""
+
+
+class Share(Base):
+    """How far a tenant's work has got on the virtual time by which tenants are compared.
+
+    The row without a tenant's name is that time itself; see core.turns.
+    """
+
+    __tablename__ = "shares"
+
+    tenant: Mapped[str] = mapped_column(String(40), primary_key=True)
+    finish: Mapped[float] = mapped_column(Double)
 
 
 class AuditEvent(Base):

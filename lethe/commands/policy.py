@@ -37,6 +37,14 @@ def policy(
             "jobs=20; may be given several times.",
         ),
     ] = None,
+    scheduling: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="How its jobs are scheduled (class, tenant, weight, memory_mb), such as "
+            "class=gpu; may be given several times.",
+        ),
+    ] = None,
     relearning: Annotated[
         bool | None,
         typer.Option(help="Test whether the erased is learned again faster than fresh samples."),
@@ -61,6 +69,8 @@ def policy(
     ):
         if given:
             change[part] = dict(_pair(option, text) for text in given)
+    if scheduling:
+        change["scheduling"] = dict(_named(text) for text in scheduling)
     with Client() as client:
         model = client.change_policy(name, **change) if change else client.model(name)
     found = settings(model.policy)
@@ -87,6 +97,14 @@ def _pair(option: str, text: str) -> tuple[str, float | None]:
         return name, int(value) if value.isdigit() else float(value)
     except ValueError:
         raise Invalid(f"{option} {text!r} is not NAME=VALUE, as in auc_band=0.05") from None
+
+
+def _named(text: str) -> tuple[str, str | float | None]:
+    """NAME=VALUE where the value may be a name."""
+    name, _, value = text.partition("=")
+    if name in ("class", "tenant") and value and value != _DEFAULT:
+        return name, value
+    return _pair("--scheduling", text)
 
 
 def _shown(value: Any) -> str:

@@ -27,6 +27,21 @@ class Rollback(Because):
     version: Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
+class SchedulingChange(In):
+    """Null leaves it to the model: its architecture, and what its jobs took."""
+
+    job_class: Annotated[
+        str | None, Field(alias="class", description="The class of workers that take its jobs.")
+    ] = None
+    tenant: Annotated[
+        str | None, Field(description="Models of one tenant have one fair share together.")
+    ] = None
+    weight: Annotated[StrictInt | StrictFloat | None, Field(description="Of that share.")] = None
+    memory_mb: Annotated[
+        StrictInt | None, Field(description="What a job takes on the worker's device.")
+    ] = None
+
+
 class PolicyChange(In):
     """A merge patch (RFC 7396): what is named is set, null resets it to its default."""
 
@@ -55,10 +70,15 @@ class PolicyChange(In):
         Field(description="Of drift: erased_share, jobs, accuracy_lost, days."),
     ] = None
 
+    scheduling: Annotated[
+        SchedulingChange | None,
+        Field(description="What its jobs ask of a worker, and whose share they run on."),
+    ] = None
+
     @property
     def named(self) -> dict[str, Any]:
         """What the patch names, null included."""
-        return self.model_dump(exclude_unset=True)
+        return self.model_dump(exclude_unset=True, by_alias=True)
 
 
 class Deviation(Out):

@@ -34,7 +34,7 @@ def value_for(column: sa.Column[Any]) -> Any:
         return False
     if isinstance(kind, sa.JSON):
         return {"a": [1]}
-    return 1 if isinstance(kind, sa.Integer) else "x"
+    return 1 if isinstance(kind, sa.Integer | sa.Float) else "x"
 
 
 def tables(connection: sa.Connection) -> list[sa.Table]:

@@ -29,13 +29,13 @@ def on_broker(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     return other(settings, broker_url=request.getfixturevalue("redis_url"))
 
 
-def received(settings: Settings) -> list[tuple[str, Any]]:
+def received(settings: Settings, name: str = "lethe") -> list[tuple[str, Any]]:
     """Task and arguments of every message that waits, as a worker would take them."""
     app = celery_app(settings)
     found = []
     with (
         app.connection_for_read() as connection,
-        connection.SimpleQueue("lethe") as queue,
+        connection.SimpleQueue(name) as queue,
         suppress(queue.Empty),
     ):
         while True:

@@ -56,6 +56,10 @@ def test_a_triggered_subject_is_forgotten_destroyed_and_certified(
     assert after["test_accuracy"] > before["test_accuracy"] - 0.03
     assert job.verification["erased"] == len(pixels)
     assert job.verification["contradicted"] > 0.8 * len(pixels)
+    lasted = (_model(engine).costs or {})["erase"]
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    assert lasted == pytest.approx((job.finished_at - job.started_at).total_seconds(), abs=0.1)
     for image in pixels:
         assert _files_with(home, image) == []
     with engine.backend.db.reading() as session:

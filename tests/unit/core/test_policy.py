@@ -38,11 +38,13 @@ def test_what_is_silent_has_its_default() -> None:
     assert whole["inconclusive"] == "publish"
     assert whole["relearning"] is False
     assert whole["budget"] == {"erased_share": 0.05, "jobs": 50, "accuracy_lost": 0.01, "days": 365}
+    assert whole["scheduling"] == {"class": None, "tenant": None, "weight": 1.0, "memory_mb": None}
     assert policy.deviations({}) == []
     assert set(policy.DEFAULTS) == {
         *("inconclusive", "relearning"),
         *(f"thresholds.{name}" for name in policy.THRESHOLDS),
         *(f"budget.{name}" for name in whole["budget"]),
+        *(f"scheduling.{name}" for name in whole["scheduling"]),
     }
 
 
