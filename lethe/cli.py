@@ -13,6 +13,7 @@ from lethe import stopping
 from lethe.commands import (
     append,
     audit,
+    capacity,
     certificates,
     dataset,
     db,
@@ -51,6 +52,7 @@ app.command("jobs")(jobs.jobs)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
+app.command("capacity")(capacity.capacity)
 app.command("verify-certificate")(certificates.verify_certificate)
 app.command("export-openapi")(openapi.export_openapi)
 app.add_typer(db.app, name="db")

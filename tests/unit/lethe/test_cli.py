@@ -39,6 +39,7 @@ COMMANDS = [
     ["audit"],
     ["audit", "verify"],
     ["audit", "retrain"],
+    ["capacity"],
     ["verify-certificate"],
     ["export-openapi"],
     ["db"],
