@@ -5,9 +5,10 @@ python -m tests.run [--all] [pytest's own options]
 The browser tests need Chromium: root has it installed by apt-get where it is missing, others
 are told. Their screenshots are left under var/screenshots.
 
-A file's tests run in one process, files side by side: a process for each core, four at most,
-each with servers of its own. PyTorch gets one thread in each. Files are taken in the order of
-their folders, functional tests, which are the longest, first: what comes at the end is short.
+A file's tests run in one process, files side by side: a process more than there are cores, for
+much of a test is waiting, five at most, each with servers of its own. PyTorch gets one thread in
+each. Files are taken in the order of their folders, functional tests, which are the longest,
+first: what comes at the end is short.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ WHOLE = "core/*,unlearning/*"
 """Packages of which every line must be run."""
 NEEDS_A_GPU = "unlearning/*cuda*"
 SIDE_BY_SIDE = [
-    "--numprocesses=logical",
-    "--maxprocesses=4",
+    f"--numprocesses={min(len(os.sched_getaffinity(0)) + 1, 5)}",
     "--dist=loadfile",
     "--no-loadscope-reorder",  # by the number of their tests, the longest files would come last
 ]

@@ -93,6 +93,7 @@ def test_ctrl_c_ends_the_children_too(empty: Deployment) -> None:
     assert demo.text.splitlines()[-1] == "lethe: stopped"
 
 
+@pytest.mark.long
 def test_a_killed_demo_leaves_nothing_running(empty: Deployment) -> None:
     demo, home = start(empty)
     os.kill(demo.popen.pid, signal.SIGKILL)

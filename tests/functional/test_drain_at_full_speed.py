@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(180)
 CONNECTIONS = 4
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 4])
 def test_nobody_is_cut_off(tmp_path: Path, workers: int) -> None:
     image, vib = scene.digit(), scene.vib()
     with ExitStack() as opened:

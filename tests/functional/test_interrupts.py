@@ -25,6 +25,7 @@ def test_an_interrupted_training_leaves_no_model(embedded: Deployment) -> None:
     embedded.ok("train", "second", "--dataset", "digits", "--epochs", "1")
 
 
+@pytest.mark.long
 def test_an_interrupted_import_leaves_no_data_set(empty: Deployment) -> None:
     source = empty.folder / "source.fifo"
     os.mkfifo(source)  # the import waits, in its middle, for a map that does not come

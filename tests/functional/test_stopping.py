@@ -83,6 +83,7 @@ def test_a_worker_that_is_told_twice_hands_back_at_once(slow: Deployment) -> Non
         assert client.job(request.job_id).status == "queued"
 
 
+@pytest.mark.long
 def test_an_idle_worker_stops_at_once(embedded: Deployment) -> None:
     embedded.variables["LETHE_GRACE_SECONDS"] = "600"
     worker = embedded.start("worker")

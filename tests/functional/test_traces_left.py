@@ -30,7 +30,7 @@ ERASED = {*SAMPLES[14:16], *SAMPLES[16:18]}
 """Two samples of each of the two; see `two_each`."""
 
 
-@pytest.fixture(params=["embedded", "production"])
+@pytest.fixture(params=[pytest.param("embedded", marks=pytest.mark.long), "production"])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path, launch: Launch) -> Iterator[Deployment]:
     variables = {"LETHE_HOME": str(tmp_path / "home"), "LETHE_SECRET": SECRET}
     if request.param == "production":
