@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from core.settings import Settings
 from lethe.cli import app
 from service.app import create_app
 from service.deps import Needs
+from tests.examples import Examples, section
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by `python -m tests.reference`; change the code, not this page. -->\n"
@@ -66,11 +68,12 @@ HTTP = """\
 # HTTP
 
 JSON in and out. `GET /docs` of a running service shows every field;
-`lethe export-openapi` prints the same as an OpenAPI document. Errors are
-`application/problem+json` (RFC 9457) with a stable `code`. Send the key as
-`Authorization: Bearer KEY`; one of the scopes named must be among the key's. `X-Request-ID` is
-accepted and returned. A list answers `{"items": [...], "next": cursor or null}`; pass the
-cursor back as `cursor`. Times are RFC 3339 in UTC, rates are fractions 0..1.
+`lethe export-openapi` prints the same as an OpenAPI document, which is
+[openapi.json](openapi.json). Errors are `application/problem+json` (RFC 9457) with a stable
+`code`. Send the key as `Authorization: Bearer KEY`; one of the scopes named must be among the
+key's. `X-Request-ID` is accepted and returned. A list answers
+`{"items": [...], "next": cursor or null}`; pass the cursor back as `cursor`. Times are RFC 3339
+in UTC, rates are fractions 0..1.
 Below `/v2` predictions are also given by the [Open Inference Protocol](open-inference.md).
 
 `POST /erasure-requests` takes an `Idempotency-Key`: the same key and body are answered as they
@@ -84,7 +87,12 @@ with `If-None-Match` and `?wait=SECONDS` it answers when the job changes, or 304
 
 def pages() -> dict[str, str]:
     """Every page, by its file's name."""
-    return {"cli.md": cli_page(), "settings.md": settings_page(), "http.md": http_page()}
+    return {
+        "cli.md": cli_page(),
+        "settings.md": settings_page(),
+        "http.md": http_page(),
+        "openapi.json": openapi_page(),
+    }
 
 
 def cli_page() -> str:
@@ -159,7 +167,7 @@ def settings_page() -> str:
 
 
 def http_page() -> str:
-    """One row a route, with the scopes that it asks for."""
+    """One row a route, with the scopes that it asks for; then each with an example."""
     service = application()
     document = service.openapi()
     scopes = {
@@ -167,13 +175,20 @@ def http_page() -> str:
         for route in routes(service)
         for method in route.methods
     }
-    rows = []
+    rows, sections = [], []
+    examples = Examples(document)
     for path, item in document["paths"].items():
         for method, operation in item.items():
             text = operation.get("description", operation["summary"]).split("\n\n")[0]
             names = ", ".join(f"`{scope}`" for scope in scopes[path, method]) or "none"
             rows.append(f"| {method.upper()} {path} | {names} | {' '.join(text.split())} |")
-    return NOTE + "\n" + HTTP + "\n".join(rows) + "\n"
+            sections.append(section(method, path, operation, examples))
+    return "\n".join([NOTE, HTTP + "\n".join(rows), *sections])
+
+
+def openapi_page() -> str:
+    """The OpenAPI document, as `lethe export-openapi` prints it."""
+    return json.dumps(openapi(), indent=2, ensure_ascii=False) + "\n"
 
 
 def application() -> Any:
