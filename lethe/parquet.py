@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -95,8 +96,8 @@ class ParquetRows:
         unique = pa.chunked_array(
             [
                 pc.unique(batch.column(0))
-                for file in self._files.values()
-                for batch in file.iter_batches(columns=["label"])
+                for split in self._files
+                for batch in self._batches(split, columns=["label"])
             ],
             type=next(iter(self._files.values())).schema_arrow.field("label").type,
         )
@@ -112,15 +113,29 @@ class ParquetRows:
     def _check_names(self) -> None:
         for split, file in self._files.items():
             if "name" in file.schema_arrow.names:
-                names = file.read(columns=["name"])["name"]
+                with _readable(self._paths[split]):
+                    names = file.read(columns=["name"])["name"]
                 if names.null_count or pc.count_distinct(names).as_py() != len(names):
                     raise ValueError(f"{self._paths[split]}: names must be there and be unique")
 
     def _tables(self, split: Split, size: int) -> Iterator[Any]:
         file = self._files[split]
         wanted = [c for c in ("image", "label", "name", "subject") if c in file.schema_arrow.names]
-        for batch in file.iter_batches(batch_size=size, columns=wanted):
+        for batch in self._batches(split, batch_size=size, columns=wanted):
             yield pa.Table.from_batches([batch])
+
+    def _batches(self, split: Split, **options: Any) -> Iterator[Any]:
+        with _readable(self._paths[split]):
+            yield from self._files[split].iter_batches(**options)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What Arrow says of a damaged page names no file, and is an OSError without a number."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())})") from None
 
 
 def _open(path: Path) -> Any:

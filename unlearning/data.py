@@ -7,11 +7,13 @@ takes a whole split with `samples`.
 from __future__ import annotations
 
 import gzip
+import math
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import BinaryIO, Literal, Protocol, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -210,7 +212,7 @@ def _open(path: Path, mode: Literal["L", "RGB"] | None) -> np.ndarray:
         with Image.open(path) as picture:
             grey = picture.mode in {"1", "L", "LA", "I", "I;16"}
             array = np.asarray(picture.convert(mode or ("L" if grey else "RGB")))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable picture ({error})") from error
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
@@ -231,14 +233,29 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
     path = _idx_file(folder, name)
     if path is None:
         raise ValueError(f"no {name}(.gz) in {folder}")
+    packed = path.suffix == ".gz"
+    size = 4 * (1 + dimensions)
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable gzip file ({error})") from error
-    header = 4 * (1 + dimensions)
-    if len(raw) < header or raw[:4] != bytes([0, 0, 8, dimensions]):
-        raise ValueError(f"{path}: not an IDX file of bytes in {dimensions} dimensions")
-    sizes = struct.unpack(f">{dimensions}I", raw[4:header])
-    if len(raw) - header != int(np.prod(sizes)):
-        raise ValueError(f"{path}: {len(raw) - header} values, but the header says {sizes}")
-    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(sizes)
+        with gzip.open(path) if packed else path.open("rb") as file:
+            header = file.read(size)
+            if len(header) < size or header[:4] != bytes([0, 0, 8, dimensions]):
+                raise ValueError(f"{path}: not an IDX file of bytes in {dimensions} dimensions")
+            sizes = struct.unpack(f">{dimensions}I", header[4:])
+            wanted = math.prod(sizes)
+            values = _at_most(cast(BinaryIO, file), wanted + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        what = "a readable gzip file" if packed else "readable"
+        raise ValueError(f"{path}: not {what} ({error})") from error
+    if len(values) != wanted:
+        count = f"{len(values)} values" if len(values) < wanted else f"more than {wanted} values"
+        raise ValueError(f"{path}: {count}, but the header says {sizes}")
+    return np.frombuffer(values, dtype=np.uint8).reshape(sizes)
+
+
+def _at_most(file: BinaryIO, size: int) -> bytes:
+    """So many bytes at most: no room is made for what is only claimed, nor for all that unpacks."""
+    parts: list[bytes] = []
+    while size > 0 and (part := file.read(min(size, 1 << 20))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

@@ -255,3 +255,13 @@ def test_a_label_outside_the_classes(tmp_path: Path) -> None:
         parquet(tmp_path / f"{split}.parquet", label=[11] * 10)
     with pytest.raises(ValueError, match="outside the 10 classes"):
         joined(Subjected(open_source(f"cifar10:{tmp_path}")))
+
+
+@pytest.mark.parametrize("at", [4, 30])
+def test_a_damaged_parquet_file_is_named(tmp_path: Path, at: int) -> None:
+    path = parquet(tmp_path / "rows.parquet")
+    whole = bytearray(path.read_bytes())
+    whole[at : at + 30] = bytes(30)  # within the first page: its header, its pictures
+    path.write_bytes(bytes(whole))
+    with pytest.raises(ValueError, match=r"rows.parquet(, row 0| is damaged)"):
+        joined(Subjected(open_source(f"parquet:{path}")))

@@ -135,3 +135,18 @@ def test_a_folder_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "a" / "2.png").write_bytes(b"torn")
     with pytest.raises(ValueError, match=r"2\.png: not a readable picture"):
         image_folder(tmp_path).samples()
+
+
+def test_mnist_with_a_damaged_or_bloated_file(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20] + bytes(8) + whole[28:])
+    with pytest.raises(ValueError, match="not a readable gzip file"):
+        mnist(tmp_path)
+    path.write_bytes(gzip.compress(gzip.decompress(whole) + bytes(50_000_000)))
+    with pytest.raises(ValueError, match="more than 30 values, but the header says"):
+        mnist(tmp_path)
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", *[2**32 - 1] * 3)))
+    with pytest.raises(ValueError, match="0 values, but the header says"):
+        mnist(tmp_path)

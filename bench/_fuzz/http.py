@@ -1,0 +1,162 @@
+"""Whole calls to the API: paths, headers, cursors, bodies. No answer may be a fault of ours."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from fastapi.testclient import TestClient
+
+from bench._fuzz.mutate import BYTES, Mutator, counted, json_value, tokens
+from bench._fuzz.parsers import Take
+from bench._fuzz.running import Parser
+from tests import factories
+
+HEADERS = tokens(
+    b"\nIdempotency-Key: ",
+    b"\nAccept: text/html;q=",
+    b'\nIf-None-Match: W/"1"',
+    b"\nCookie: a=b",
+    b"\nX-Request-ID: ",
+    b"\ntraceparent: 00-",
+    b"\nContent-Type: text/plain",
+    b"\x00",
+    b"%00",
+    b"\nTransfer-Encoding: chunked",
+    b"?cursor=",
+    b"&limit=",
+    b"%ff",
+    b"..",
+    b"//",
+    b"\xff",
+    b"\nRange: bytes=0-",
+    b"\nAuthorization: Bearer key_1.x",
+    b"\nContent-Length: -1",
+    b'\nForwarded: for="_x"',
+)
+
+
+def json_body(rng: random.Random, data: bytes) -> bytes:
+    """The body's JSON is other."""
+    head, blank, body = data.partition(b"\n\n")
+    return head + blank + json_value(rng, body)
+
+
+def calls() -> list[bytes]:
+    """Calls as they are meant."""
+    one = {"model": "digits", "subject_id": "subject-1", "external_id": "t", "regulation": "gdpr"}
+    named = {"model": "digits", "sample_ids": ["train/00002"], "strategy": "retrain"}
+    many = {"items": [one, named, {**one, "callback_url": "https://example.org/done"}]}
+    policy = {"inconclusive": "review", "thresholds": {"auc_band": 0.05}, "budget": {"jobs": 20}}
+    because = {"reason": "asked for by mistake"}
+    later = {"due_at": "2030-01-01T00:00:00Z", **because}
+    key = {"name": "shop", "scopes": ["read"], "days": 3}
+    found = [
+        ("POST", "/erasure-requests\nIdempotency-Key: k-1", one),
+        ("POST", "/erasure-requests", named),
+        ("POST", "/erasure-requests/bulk\nIdempotency-Key: k-2", many),
+        ("POST", "/erasure-requests/bulk", many),
+        ("POST", "/erasure-requests/er_1/extend", later),
+        ("POST", "/erasure-requests/er_1/cancel", because),
+        ("PATCH", "/models/digits/policy", policy),
+        ("POST", "/models/digits/rollback", {"version": 1, **because}),
+        ("POST", "/keys", key),
+        ("GET", "/erasure-requests?status=scheduled&limit=3&cursor=er_01&overdue=true", None),
+        ("GET", "/jobs?model=digits&limit=2&cursor=job_01", None),
+        ("GET", '/jobs/job_1?wait=0\nIf-None-Match: "1", W/"2"', None),
+        ("GET", "/jobs/job_1/events\nLast-Event-ID: 4", None),
+        ("GET", "/models/digits/versions\nAccept: application/json;q=0.5, */*", None),
+        ("GET", "/certificates/er_1/page\nX-Request-ID: mine", None),
+        (
+            "GET",
+            "/readyz\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            None,
+        ),
+    ]
+    kind = "\nContent-Type: application/json"
+    return [
+        (
+            f"{method} {rest}{kind}\n\n{json.dumps(body)}" if body else f"{method} {rest}\n\n"
+        ).encode()
+        for method, rest, body in found
+    ]
+
+
+def _open_http(folder: Path) -> Take:
+    from core.backend import open_backend
+    from core.migrate import upgrade
+    from core.settings import Settings
+    from service.app import create_app
+
+    settings = Settings(home=folder / "home", secret="a secret of at least sixteen characters")  # type: ignore[arg-type]
+    settings.home.mkdir()
+    backend = open_backend(settings, send=lambda _: None)
+    upgrade(backend.db)
+    factories.with_model(backend)
+    backend.close()
+    app = create_app(settings, "api")
+    client = TestClient(app, raise_server_exceptions=False)
+    client.__enter__()  # for as long as the process lives
+    key = app.state.first_key.text.encode()
+    portal = client.portal
+    assert portal is not None
+
+    def take(data: bytes) -> bool:
+        head, _, body = data.partition(b"\n\n")
+        target, *lines = head.split(b"\n")
+        method, _, path = target.partition(b" ")
+        if not method.isalpha() or not path.isascii():
+            return False  # the server's own parser stops these
+        headers = [
+            (name.strip().lower(), value.strip())
+            for name, _, value in (line.partition(b":") for line in lines)
+        ]
+        if not any(name == b"authorization" for name, _ in headers):
+            headers.append((b"authorization", b"Bearer " + key))
+        status = portal.call(_answered, app, method.upper().decode(), path, headers, body)
+        assert status < 500, f"answered {status}"
+        return status < 400
+
+    return take
+
+
+async def _answered(
+    app: Any, method: str, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes
+) -> int:
+    path, _, query = target.partition(b"?")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+    status = 0
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+
+    await app(scope, receive, send)
+    return status
+
+
+MUTATORS: tuple[Mutator, ...] = (*BYTES, counted, HEADERS, HEADERS, json_body, json_body, json_body)
+HTTP = Parser(
+    "http", "whole calls: paths, cursors, headers, bodies", calls, MUTATORS, _open_http, 3
+)
