@@ -233,16 +233,57 @@ class Key(Answer):
     id: str
     name: str
     scopes: list[str]
+    model: str | None = None
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
+    previous_until: datetime | None = None
 
 
 class MadeKey(Key):
     """A key that was just made; `key` is its text, shown this once."""
 
     key: str
+
+
+class DeliveryAttempt(Answer):
+    """One attempt to deliver."""
+
+    number: int
+    at: datetime
+    ended_at: datetime | None = None
+    status: int | None = None
+    error: str | None = None
+
+
+class Delivery(Answer):
+    """A message to a receiver, and every attempt to deliver it."""
+
+    id: str
+    erasure_request_id: str
+    form: str
+    event: str
+    url: str
+    status: str
+    created_at: datetime
+    next_attempt_at: datetime | None = None
+    ended_at: datetime | None = None
+    attempts: list[DeliveryAttempt] = []
+
+
+class WebhookSecret(Answer):
+    """What signs the callbacks of requests that were posted with a key."""
+
+    key_id: str
+    secret: str
+
+
+class StatusLink(Answer):
+    """A data subject's link to a request, and its code: shown this once."""
+
+    url: str
+    code: str
 
 
 class Check(Answer):

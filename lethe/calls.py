@@ -19,6 +19,7 @@ from core.errors import LetheError
 from lethe.answers import (
     Answer,
     BulkAnswer,
+    Delivery,
     ErasureRequest,
     ErasureRequestDetail,
     Job,
@@ -28,7 +29,9 @@ from lethe.answers import (
     Page,
     Predictions,
     Readiness,
+    StatusLink,
     Version,
+    WebhookSecret,
 )
 from lethe.flow import ApiError, Ask, Flow, Give, Pause, Stream
 
@@ -154,6 +157,15 @@ def wait(
     return found
 
 
+def status_link(request_id: str) -> Flow[StatusLink]:
+    """A link by which the data subject sees where the request stands, and its code.
+
+    Send them by two ways. A link that was made before opens nothing more.
+    """
+    path = f"/erasure-requests/{_in_path(request_id)}/status-link"
+    return _one(StatusLink, Ask("POST", path, repeatable=False))
+
+
 # Jobs
 
 
@@ -277,15 +289,56 @@ def api_keys() -> Flow[list[Key]]:
     return _all(_pages(Key, "/keys", {}))
 
 
-def create_key(name: str, scopes: Sequence[str], *, days: int | None = None) -> Flow[MadeKey]:
-    """Make a key; its text is in this answer and nowhere else."""
-    body = _given(name=name, scopes=list(scopes), days=days)
+def create_key(
+    name: str, scopes: Sequence[str], *, days: int | None = None, model: str | None = None
+) -> Flow[MadeKey]:
+    """Make a key, for one model or for every one; its text is in this answer and nowhere else."""
+    body = _given(name=name, scopes=list(scopes), days=days, model=model)
     return _one(MadeKey, Ask("POST", "/keys", json=body, repeatable=False))
+
+
+def rotate_key(
+    key_id: str, *, overlap_seconds: int = 86_400, days: int | None = None
+) -> Flow[MadeKey]:
+    """Give a key a new secret; the old one stays good for `overlap_seconds`."""
+    body = _given(overlap_seconds=overlap_seconds, days=days)
+    path = f"/keys/{_in_path(key_id)}/rotate"
+    return _one(MadeKey, Ask("POST", path, json=body, repeatable=False))
 
 
 def revoke_key(key_id: str) -> Flow[Key]:
     """End a key at once; doing so twice changes nothing."""
     return _one(Key, Ask("DELETE", f"/keys/{_in_path(key_id)}"))
+
+
+# Callbacks
+
+
+def deliveries(*, status: str | None = None) -> Stream[Delivery]:
+    """Callbacks of all requests, newest first; "given_up" are those that never arrived."""
+    return _pages(Delivery, "/deliveries", {"status": status})
+
+
+def deliveries_of(request_id: str) -> Stream[Delivery]:
+    """Callbacks of one request, newest first, with every attempt."""
+    return _pages(Delivery, f"/erasure-requests/{_in_path(request_id)}/deliveries", {})
+
+
+def replay_delivery(delivery_id: str) -> Flow[Delivery]:
+    """Send a callback again at once, with the same id and body."""
+    path = f"/deliveries/{_in_path(delivery_id)}/replay"
+    return _one(Delivery, Ask("POST", path, repeatable=False))
+
+
+def webhook_secret(key_id: str) -> Flow[WebhookSecret]:
+    """What signs the callbacks of requests posted with this key (Standard Webhooks)."""
+    return _one(WebhookSecret, Ask("GET", f"/keys/{_in_path(key_id)}/webhook-secret"))
+
+
+def rotate_webhook_secret(key_id: str) -> Flow[WebhookSecret]:
+    """Put a new secret in force. For a day callbacks carry the signatures of both."""
+    path = f"/keys/{_in_path(key_id)}/webhook-secret/rotate"
+    return _one(WebhookSecret, Ask("POST", path, repeatable=False))
 
 
 # The service

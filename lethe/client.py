@@ -124,6 +124,7 @@ class Client:
     cancel = _does(calls.cancel)
     reject = _does(calls.reject)
     extend = _does(calls.extend)
+    status_link = _does(calls.status_link)
     certificate = _does(calls.certificate)
     certificate_page = _does(calls.certificate_page)
     certificate_key = _does(calls.certificate_key)
@@ -146,7 +147,14 @@ class Client:
 
     api_keys = _does(calls.api_keys)
     create_key = _does(calls.create_key)
+    rotate_key = _does(calls.rotate_key)
     revoke_key = _does(calls.revoke_key)
+
+    deliveries = _lists(calls.deliveries)
+    deliveries_of = _lists(calls.deliveries_of)
+    replay_delivery = _does(calls.replay_delivery)
+    webhook_secret = _does(calls.webhook_secret)
+    rotate_webhook_secret = _does(calls.rotate_webhook_secret)
 
     alive = _does(calls.alive)
     ready = _does(calls.ready)
@@ -204,6 +212,7 @@ class AsyncClient:
     cancel = _awaits(calls.cancel)
     reject = _awaits(calls.reject)
     extend = _awaits(calls.extend)
+    status_link = _awaits(calls.status_link)
     certificate = _awaits(calls.certificate)
     certificate_page = _awaits(calls.certificate_page)
     certificate_key = _awaits(calls.certificate_key)
@@ -226,7 +235,14 @@ class AsyncClient:
 
     api_keys = _awaits(calls.api_keys)
     create_key = _awaits(calls.create_key)
+    rotate_key = _awaits(calls.rotate_key)
     revoke_key = _awaits(calls.revoke_key)
+
+    deliveries = _streams(calls.deliveries)
+    deliveries_of = _streams(calls.deliveries_of)
+    replay_delivery = _awaits(calls.replay_delivery)
+    webhook_secret = _awaits(calls.webhook_secret)
+    rotate_webhook_secret = _awaits(calls.rotate_webhook_secret)
 
     alive = _awaits(calls.alive)
     ready = _awaits(calls.ready)

@@ -16,6 +16,10 @@ BY_NAME: dict[str, Any] = {
     "request_id": "er_01kq3x8v5mfd2t7w9c4b6n1h0z",
     "job_id": "job_01kq3x8v5nbe8r3y6k2j4p9s7a",
     "key_id": "key_01kq3x7aa1cd5e8f2g3h4j6k7m",
+    "delivery_id": "dl_01kq3x9tr6ge4v8s2p5m7n0q3w",
+    "secret": "s3cr3t",
+    "form": "standard",
+    "code": "4711-0815",
     "model": "mnist",
     "dataset": "mnist",
     "name": "mnist",
@@ -56,7 +60,13 @@ BY_NAME: dict[str, Any] = {
 """What a field or parameter of this name holds, where its schema lets it."""
 NOTHING = {"completed_at", "cursor", "error", "errors", "next", "outcome", "problem", "reason"}
 """Fields that hold null where they may: the examples are of what has just begun, and is well."""
-IDS = {"Erasure": "request_id", "Job": "job_id", "Key": "key_id", "Bulk": "request_id"}
+IDS = {
+    "Erasure": "request_id",
+    "Delivery": "delivery_id",
+    "Job": "job_id",
+    "Key": "key_id",
+    "Bulk": "request_id",
+}
 STATUSES = {"BulkResult": 202, "JobView": "running", "Alive": "ok", "VersionView": "serving"}
 
 
@@ -130,7 +140,7 @@ def body_of(operation: dict[str, Any]) -> dict[str, Any] | None:
 
 def answer_of(operation: dict[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
     """Status, media type and schema of the answer when all is well."""
-    status = min(each for each in operation["responses"] if each < "300")
+    status = min(operation["responses"])
     content = operation["responses"][status].get("content", {})
     kind = next(iter(content), "")
     return status, kind, content.get(kind, {}).get("schema")
@@ -151,7 +161,7 @@ def section(method: str, path: str, operation: dict[str, Any], examples: Example
         )
     else:
         parts.append(f"{status}{', `' + kind + '`' if kind else ''}.")
-    refusals = sorted(each for each in operation["responses"] if each >= "300")
+    refusals = sorted(each for each in operation["responses"] if each != status)
     parts.append(f"Also: {', '.join(refusals)}." if refusals else "")
     return "\n\n".join(part for part in parts if part) + "\n"
 

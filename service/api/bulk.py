@@ -55,11 +55,9 @@ def post(
     with tracing.span("POST /erasure-requests/bulk", parent=request.headers.get("traceparent")):
         call = Call(call_id, tracing.traceparent())
         asked = _asked(backend, body.items, caller.key_id, idempotency_key, call)
-        done = iter(bulk.take_in(backend, [each for each in asked if each is not None]))
+        done = iter(bulk.take_in(backend, [each for each in asked if isinstance(each, Asked)]))
     reached("intake:before-answer")
-    outcomes = [
-        next(done) if each else _unfit(item) for item, each in zip(body.items, asked, strict=True)
-    ]
+    outcomes = [next(done) if isinstance(each, Asked) else each for each in asked]
     results = [
         _result(index, item, outcome, call_id)
         for index, (item, outcome) in enumerate(zip(body.items, outcomes, strict=True))
@@ -77,16 +75,20 @@ def _asked(
     key_id: str | None,
     idempotency_key: str | None,
     call: Call,
-) -> list[Asked | None]:
-    """What each item asks for; None for one that asks for nothing that can be done."""
+) -> list[Asked | Invalid]:
+    """What each item asks for, or why it asks for nothing that can be done."""
     digest = ""
     if idempotency_key is not None:
         whole = [item.new.model_dump() if item.new else None for item in items]
         digest = backend.identities.body(audit.canonical(whole))
-    found: list[Asked | None] = []
+    calling = _Calling(backend)
+    found: list[Asked | Invalid] = []
     for index, item in enumerate(items):
         if item.new is None:
-            found.append(None)
+            found.append(_unfit(item))
+            continue
+        if refused := calling.refused(item.new.callback_url):
+            found.append(refused)
             continue
         repeat = None
         if idempotency_key is not None:
@@ -95,6 +97,26 @@ def _asked(
             repeat = Repeat(value, digest, writer(item.new.model))
         found.append(Asked(wanted(item.new), key_id, repeat, call))
     return found
+
+
+class _Calling:
+    """The check of the addresses that are to be called back, each looked at once."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._outbound = backend.outbound
+        self._known: dict[str, Invalid | None] = {}
+
+    def refused(self, url: str | None) -> Invalid | None:
+        """Why this one would not be called."""
+        if url is None:
+            return None
+        if url not in self._known:
+            try:
+                self._outbound.check_named(url, "callback_url")
+                self._known[url] = None
+            except Invalid as error:
+                self._known[url] = error
+        return self._known[url]
 
 
 def _unfit(item: BulkItem) -> Invalid:

@@ -187,3 +187,21 @@ def test_too_few_and_too_many_are_refused(api_quiet: TestClient, body: Any, wher
 def test_who_may_not_erase_may_not_erase_many(api: TestClient, api_key: Any) -> None:
     answer = api.post(URL, json={"items": [item(1)]}, headers=api_key("read", "predict"))
     assert answer.status_code == 403
+
+
+def test_an_address_that_would_not_be_called_is_looked_at_once(
+    api: TestClient, api_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    whole = type(api_backend.outbound).check_named
+
+    def check(self: Any, url: str, where: str) -> None:
+        seen.append(url)
+        whole(self, url, where)
+
+    monkeypatch.setattr(type(api_backend.outbound), "check_named", check)
+    inside = {"callback_url": "https://127.0.0.1/done"}
+    answer = posted(api, [item(1, **inside), item(2), item(3, **inside)])
+    assert [each["status"] for each in answer["items"]] == [422, 202, 422]
+    assert answer["items"][0]["problem"]["errors"][0]["where"] == "callback_url"
+    assert seen == [inside["callback_url"]]

@@ -13,10 +13,15 @@ from pydantic import BaseModel
 
 from lethe import ApiError, Client, answers, calls
 from service import schemas
+from service.schemas.deliveries import DeliveryAttemptView
 from tests.reference import openapi
 
 ELSEWHERE = {
     "GET /jobs/{job_id}/events": "`follow` and `wait` long-poll the job instead",
+    "GET /status/{secret}": "a page for the data subject, in a browser",
+    "POST /status/{secret}": "likewise",
+    "GET /status/{secret}/certificate": "likewise",
+    "GET /status/{secret}/certificate/page": "likewise",
 }
 """Routes that are no method of the client's, and why."""
 
@@ -78,6 +83,10 @@ PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (answers.Predictions, schemas.Predictions),
     (answers.Key, schemas.KeyView),
     (answers.MadeKey, schemas.MadeKey),
+    (answers.Delivery, schemas.DeliveryView),
+    (answers.DeliveryAttempt, DeliveryAttemptView),
+    (answers.WebhookSecret, schemas.WebhookSecretView),
+    (answers.StatusLink, schemas.MadeStatusLink),
     (answers.Check, schemas.Check),
     (answers.Readiness, schemas.Readiness),
 ]
