@@ -23,12 +23,12 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Week:
-    """Seven days from `begins` on: erasures completed, and the days that they took."""
+    """Seven days from `begins` on: erasures completed, and the seconds that they took."""
 
     begins: datetime
     erased: int
-    mean_days: float | None
-    longest_days: float | None
+    mean: float | None
+    longest: float | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def weeks(session: Session) -> list[Week]:
     """The last WEEKS weeks, the oldest first; the last one ends now."""
     began = database_now(session) - timedelta(weeks=WEEKS)
     completed = ErasureRequest.completed_at
-    took = figures.seconds_between(session, ErasureRequest.received_at, completed) / DAY
+    took = figures.seconds_between(session, ErasureRequest.received_at, completed)
     since = figures.seconds_between(session, literal(began, UtcDateTime()), completed)
     number = cast(func.floor(since / (7 * DAY)), Integer)
     query = (
@@ -94,8 +94,8 @@ def weeks(session: Session) -> list[Week]:
         Week(
             begins=began + timedelta(weeks=each),
             erased=int(found[each][1]) if each in found else 0,
-            mean_days=float(found[each][2]) if each in found else None,
-            longest_days=float(found[each][3]) if each in found else None,
+            mean=float(found[each][2]) if each in found else None,
+            longest=float(found[each][3]) if each in found else None,
         )
         for each in range(WEEKS)
     ]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from core.facts import JobFacts, RequestFacts
 from core.overview import Sight, Week
 from core.plots import Run
-from core.records import AuditEvent
+from core.records import AuditEvent, Delivery, DeliveryAttempt
 from service.admin.graphs import Bar, Histogram, Interval
 from service.admin.listing import Listing
 from service.pages.evidence import Measure
@@ -80,7 +80,8 @@ class CertificateFacts:
 @dataclass(frozen=True)
 class Request:
     """One erasure request. classes: samples that are still there, by class. decidable: of
-    cancel, extend and reject, what its state allows. latest: a new due date lies after it."""
+    cancel, extend and reject, what its state allows. latest: a new due date lies after it.
+    deliveries: its callbacks, newest first, each with its attempts."""
 
     template: ClassVar[str] = "request.html"
     found: RequestFacts
@@ -89,6 +90,7 @@ class Request:
     classes: Mapping[str, int]
     history: Sequence[AuditEvent]
     certificate: CertificateFacts | None
+    deliveries: Sequence[tuple[Delivery, Sequence[DeliveryAttempt]]]
     decidable: Set[str]
     ending: str
     latest: date

@@ -74,6 +74,8 @@ class May(Needs):
 
 Viewer = Annotated[Visitor, Depends(May(SCOPES))]
 Reviewer = Annotated[Visitor, Depends(May(["review"]))]
+Caretaker = Annotated[Visitor, Depends(May(["review", "admin"]))]
+"""Who may have callbacks sent again."""
 Administrator = Annotated[Visitor, Depends(May(["admin"]))]
 Predictor = Annotated[Visitor, Depends(May(["predict"]))]
 

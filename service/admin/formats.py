@@ -30,6 +30,10 @@ TONES: Mapping[str, str] = {
     "serving": "good",
     "retired": "off",
     "destroyed": "off",
+    # of callbacks
+    "pending": "busy",
+    "delivered": "good",
+    "given_up": "bad",
     # verdicts
     "PASS": "good",
     "INCONCLUSIVE": "doubt",

@@ -109,25 +109,26 @@ def _outline(counts: Sequence[int], top: float) -> str:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: its left edge, its width, its top and its height, its value, a label below."""
+    """One bar: its left edge, its width, its top and its height; said: its value in words; a
+    label below."""
 
     x: float
     width: float
     y: float
     height: float
-    value: float
+    said: str
     label: str
 
 
-def bars(values: Sequence[tuple[str, float]]) -> list[Bar]:
-    """(label, value) pairs as bars, the highest of which takes the whole height."""
-    top = max((value for _, value in values), default=0.0) or 1.0
+def bars(values: Sequence[tuple[str, float, str]]) -> list[Bar]:
+    """(label, value, said) as bars, the highest of which takes the whole height."""
+    top = max((value for _, value, _ in values), default=0.0) or 1.0
     slot = PLOT_WIDTH / max(len(values), 1)
     made = []
-    for number, (label, value) in enumerate(values):
+    for number, (label, value, said) in enumerate(values):
         height = round(PLOT_HEIGHT * value / top, 1)
         x = round(number * slot + 0.15 * slot, 1)
         made.append(
-            Bar(x, round(0.7 * slot, 1), round(PLOT_HEIGHT - height, 1), height, value, label)
+            Bar(x, round(0.7 * slot, 1), round(PLOT_HEIGHT - height, 1), height, said, label)
         )
     return made

@@ -10,16 +10,16 @@ from fastapi import APIRouter, Form, Query
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from core import audit, certificates, facts, registry, requests, searching
+from core import audit, certificates, deliveries, facts, registry, requests, searching
 from core.backend import Backend
 from core.db import database_now
 from core.errors import Conflict, Invalid
-from core.records import Dataset, ErasureRequest
+from core.records import Dataset, Delivery, DeliveryAttempt, ErasureRequest
 from core.records import Job as JobRecord
 from core.searching import GROUPS, SORTS, Search
 from core.states import REQUEST, REQUEST_OPEN
 from service.admin import contexts, typed
-from service.admin.deps import Reviewer, Viewer
+from service.admin.deps import Caretaker, Reviewer, Viewer
 from service.admin.listing import Filter, Listing, names, states
 from service.admin.rendering import done, render
 from service.deps import BackendDep, Reader, Tx
@@ -109,6 +109,7 @@ def show(me: Viewer, session: Reader, backend: BackendDep, request_id: Id) -> Re
         classes=_classes(session, backend, request),
         history=audit.history(session, "erasure_request", request_id),
         certificate=_certificate(session, backend, request),
+        deliveries=_deliveries(session, request_id),
         decidable=_decidable(session, request),
         ending=typed.ending(request_id),
         latest=max(request.due_at, now).date(),
@@ -143,6 +144,13 @@ def _certificate(
         outcome=certificate_page.OUTCOMES.get(document["outcome"], document["outcome"]),
         issued_by=f"{document['issued_by']['software']} {document['issued_by']['version']}",
     )
+
+
+def _deliveries(session: Session, request_id: str) -> list[tuple[Delivery, list[DeliveryAttempt]]]:
+    """The newest callbacks of the request, each with its attempts."""
+    found = deliveries.listed(session, request_id=request_id)
+    attempts = deliveries.attempts_of(session, [each.id for each in found])
+    return [(each, attempts[each.id]) for each in found]
 
 
 def _key_id(text: str) -> str:
@@ -237,6 +245,13 @@ def extend(
     """Move the due date later, to the same time of another day."""
     requests.extend(tx, request_id, later(tx.session, request_id, due_on), reason)
     return done(f"{PATH}/{request_id}", f"The request is due on {due_on} now.")
+
+
+@router.post("/{request_id}/deliveries/{delivery_id}/replay")
+def replay(_: Caretaker, tx: Tx, request_id: Id, delivery_id: Id) -> Response:
+    """Send a callback again, however it stands."""
+    deliveries.replay(tx, delivery_id)
+    return done(f"{PATH}/{request_id}", "The message is sent again.")
 
 
 def later(session: Session, request_id: str, due_on: date) -> datetime:

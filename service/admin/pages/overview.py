@@ -9,6 +9,7 @@ from starlette.responses import Response
 from core import overview
 from service.admin import contexts, graphs
 from service.admin.deps import Viewer
+from service.admin.formats import duration
 from service.admin.rendering import parts, render
 from service.deps import BackendDep, Reader
 
@@ -24,8 +25,8 @@ def show(me: Viewer, session: Reader, backend: BackendDep) -> Response:
         sight=sight.sight,
         soon_days=sight.soon_days,
         weeks=weeks,
-        erased=graphs.bars([(f"{w.begins:%d %b}", w.erased) for w in weeks]),
-        took=graphs.bars([(f"{w.begins:%d %b}", w.mean_days or 0.0) for w in weeks]),
+        erased=graphs.bars([(f"{w.begins:%d %b}", w.erased, f"{w.erased:,}") for w in weeks]),
+        took=graphs.bars([(f"{w.begins:%d %b}", w.mean or 0.0, duration(w.mean)) for w in weeks]),
     )
     return render(me, context)
 

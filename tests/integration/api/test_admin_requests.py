@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fastapi.testclient import TestClient
 
-from core import requests
+from core import deliveries, requests
 from core.backend import Backend
 from core.records import ErasureRequest
 from tests.integration.api.conftest import SignIn
@@ -147,3 +147,26 @@ def test_the_certificate_is_viewed_downloaded_and_verified(
     waiting = posted(api, "subject-5")["id"]
     assert client.get(f"{PATH}/{waiting}/certificate.json").status_code == 409
     assert "issued when the request is completed" in client.get(f"{PATH}/{waiting}").text
+
+
+def test_messages_are_shown_with_their_attempts_and_sent_again(
+    admin: SignIn, api: TestClient, api_backend: Backend
+) -> None:
+    url = "https://93.184.216.34/erased"
+    request_id = posted(api, "subject-1", callback_url=url)["id"]
+    with api_backend.db.reading() as session:
+        message = deliveries.listed(session, request_id=request_id)[0]
+    attempt = deliveries.begin(api_backend, message.id)
+    assert attempt is not None
+    deliveries.end(api_backend.db, attempt, 410, None)
+    page = admin("read").get(f"{PATH}/{request_id}").text
+    assert "answered 410" in page
+    assert "Given up" in page
+    assert "/replay" not in page
+    client = admin("admin")
+    path = f"{PATH}/{request_id}/deliveries/{message.id}/replay"
+    assert path in client.get(f"{PATH}/{request_id}").text
+    assert client.post(path).status_code == 303
+    with api_backend.db.reading() as session:
+        assert deliveries.listed(session, request_id=request_id)[0].state == "pending"
+    assert admin("read").post(path).status_code == 403

@@ -10,6 +10,7 @@ from sqlalchemy import update
 from core import holding, overview, requests, searching
 from core.backend import Backend
 from core.errors import Invalid
+from core.figures import DAY
 from core.records import ErasureRequest
 from core.searching import SORTS, Search
 from tests import factories
@@ -48,14 +49,12 @@ def ids_of(backend: Backend, wanted: Search, limit: int = 50) -> list[str]:
                 return found
 
 
-@pytest.mark.parametrize("limit", [3, SUBJECTS, 50])
-def test_every_order_shows_each_request_once(
-    backend: Backend, posted: list[str], limit: int
-) -> None:
+def test_every_order_shows_each_request_once(backend: Backend, posted: list[str]) -> None:
     expected = {"newest": posted[::-1], "oldest": posted, "due": posted[::-1]}
     assert expected.keys() == SORTS.keys()
     for sort, ids in expected.items():
-        assert ids_of(backend, Search(sort=sort), limit) == ids
+        for limit in (3, SUBJECTS, 50):
+            assert ids_of(backend, Search(sort=sort), limit) == ids
 
 
 def test_filters_find_what_they_say(backend: Backend, posted: list[str]) -> None:
@@ -68,20 +67,16 @@ def test_filters_find_what_they_say(backend: Backend, posted: list[str]) -> None
     assert ids_of(backend, Search(subject=hashed)) == [posted[4]]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "after"),
-    [
+def test_what_does_not_exist_is_invalid(sqlite_backend: Backend) -> None:
+    wrong = [
         (Search(state="lost"), None),
         (Search(sort="random"), None),
         (Search(sort="due"), "er_x"),
         (Search(sort="due"), "2026-01-01~er_x"),
-    ],
-)
-def test_what_does_not_exist_is_invalid(
-    backend: Backend, posted: list[str], wanted: Search, after: str | None
-) -> None:
-    with backend.db.reading() as session, pytest.raises(Invalid):
-        searching.search(session, wanted, after=after)
+    ]
+    for wanted, after in wrong:
+        with sqlite_backend.db.reading() as session, pytest.raises(Invalid):
+            searching.search(session, wanted, after=after)
 
 
 def test_the_overview_counts_what_there_is(backend: Backend, posted: list[str]) -> None:
@@ -110,6 +105,6 @@ def test_the_overview_counts_what_there_is(backend: Backend, posted: list[str]) 
     )
     assert len(weeks) == overview.WEEKS
     assert [week.erased for week in weeks] == [0] * 6 + [1] + [0] * 4 + [1]
-    assert weeks[-1].mean_days == pytest.approx(3.0, abs=0.01)
-    assert weeks[-1].longest_days == pytest.approx(3.0, abs=0.01)
-    assert weeks[0].mean_days is None
+    assert weeks[-1].mean == pytest.approx(3 * DAY, abs=60)
+    assert weeks[-1].longest == pytest.approx(3 * DAY, abs=60)
+    assert weeks[0].mean is None
