@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
-from core import jobs, keys
+from core import jobs, keys, registry
 from core.backend import Backend, open_backend
 from core.intake import NewRequest, submit
 from core.records import Job
@@ -49,6 +50,21 @@ class Site:
         wanted = NewRequest(model="digits", subject_id=subject, external_id=external_id)
         submitted = submit(self.backend, wanted, key_id=None)
         return submitted.request.id, submitted.job_ids[0]
+
+    def trained_on(self, nth: int) -> str:
+        """A subject of ten samples that are all in the training split, another for each number.
+
+        A job that forgets so few is inconclusive.
+        """
+        with self.backend.db.reading() as session:
+            dataset = registry.model_named(session, "digits").dataset_id
+        there = set(self.backend.samples.load(dataset, "train").sample_ids)
+        found = (
+            f"subject-{number}"
+            for number in range(20, 170)
+            if all(f"train/{10 * number + i:05}" in there for i in range(10))
+        )
+        return next(itertools.islice(found, nth, None))
 
     def job(self, job_id: str) -> Job:
         """Its row."""

@@ -37,7 +37,7 @@ def test_a_job_is_watched_to_its_end_and_its_certificate_verified(
     request_id, job_id = site.post("subject-trigger", "ticket-1041")
     page = visit("review")
     page.goto(f"/admin/jobs/{job_id}")
-    head, rows = page.locator("#job-head"), page.locator("#job-curve-rows tr")
+    head, rows = page.locator("#job-head"), page.locator("#job-curve-rows tbody tr")
     expect(head).to_contain_text("Queued")
     seen, half_way = half_way_stop(monkeypatch)
     with site.working():
@@ -61,7 +61,7 @@ def test_a_job_is_watched_to_its_end_and_its_certificate_verified(
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
     assert download.value.suggested_filename == f"certificate-{request_id}.json"
-    page.get_by_role("link", name="View").click()
+    page.get_by_role("link", name="View", exact=True).click()
     expect(page.get_by_role("heading", name="The samples were erased")).to_be_visible()
     shown(page, "certificate")
 
@@ -96,7 +96,7 @@ def decide(page: Page, action: str, job_id: str) -> None:
 def test_a_reviewer_approves_one_job_and_refuses_another(
     site: Site, visit: Visit, shown: Shown, careful: None
 ) -> None:
-    _, first = site.post("subject-3")
+    _, first = site.post(site.trained_on(0))
     site.run_job()
     assert site.job(first).state == "needs_review"
     page = visit("review")
@@ -112,7 +112,7 @@ def test_a_reviewer_approves_one_job_and_refuses_another(
     expect(page.get_by_role("status")).to_contain_text("approved")
     site.run_job()
     expect(page.locator("#job-head")).to_contain_text("Succeeded", timeout=SECONDS)
-    _, second = site.post("subject-5")
+    _, second = site.post(site.trained_on(1))
     site.run_job()
     page.goto(f"/admin/jobs/{second}")
     decide(page, "reject", second)
@@ -129,14 +129,14 @@ def test_a_reviewer_approves_one_job_and_refuses_another(
 def test_without_javascript_a_job_is_decided_and_a_request_refused(
     site: Site, visit: Visit, careful: None
 ) -> None:
-    request_id, job_id = site.post("subject-7")
+    request_id, job_id = site.post(site.trained_on(2))
     page = visit("review", script=False)
     page.goto(f"/admin/jobs/{job_id}")
     page.locator("#job-actions summary").click()
     decide(page, "cancel", job_id)
     expect(page.get_by_role("status")).to_contain_text("cancelled")
     assert site.job(job_id).state == "cancelled"
-    request_id, _ = site.post("subject-7")
+    request_id, _ = site.post(site.trained_on(2))
     page.goto(f"/admin/erasure-requests/{request_id}")
     decide(page, "reject", request_id)
     expect(page.get_by_role("status")).to_contain_text("refused")

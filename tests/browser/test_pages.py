@@ -30,7 +30,7 @@ def test_a_subject_is_found_and_requests_are_withdrawn_together(
     page = visit("review")
     page.goto("/admin/erasure-requests")
     shown(page, "requests")
-    page.get_by_label("Subject").fill("subject-13")
+    page.get_by_label("Subject", exact=True).fill("subject-13")
     page.get_by_role("button", name="Find").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     assert "subject-13" not in page.url + page.content()

@@ -36,6 +36,7 @@ PARTS: Mapping[str, str] = {
     "job-curve-rows": "_job_curve_rows.html",
     "job-actions": "_job_actions.html",
     "job-result": "_job_result.html",
+    "job-history": "_job_history.html",
 }
 """What a job's page keeps fresh: the id of each part's element, and its template."""
 

@@ -43,7 +43,7 @@
       cursor: { points: { size: 7 }, drag: { x: false, y: false }, y: false },
       scales: { x: { time: false }, y: plot.dataset.from ? { range: (u, low, high) => [Number(plot.dataset.from), Math.max(high, Number(plot.dataset.from) + 1e-6) * 1.06] } : {} },
       axes: [
-        { ...axis, grid: { show: false }, size: 26 },
+        { ...axis, grid: { show: false }, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000] },
         { ...axis, grid: { stroke: line, width: 1 }, size: 46 },
       ],
       series: [{}, ...[...Array(count).keys()].map((i) => ({ stroke: colour(`--plot-${colours[i] || i + 1}`), width: 2, points: { show: false }, spanGaps: true }))],

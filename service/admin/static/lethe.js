@@ -20,9 +20,9 @@
   }
 
   // htmx: what was refused is said; parts do not ask for themselves while nobody looks.
-  document.addEventListener("htmx:responseError", (event) => {
+  document.addEventListener("htmx:afterRequest", (event) => {
     const { xhr, requestConfig } = event.detail;
-    if (requestConfig.triggeringEvent) toast(xhr.responseText || `Refused (${xhr.status}).`);
+    if (xhr.status >= 400 && requestConfig.triggeringEvent) toast(xhr.responseText || `Refused (${xhr.status}).`);
   });
   document.addEventListener("htmx:sendError", (event) => {
     if (event.detail.requestConfig.triggeringEvent) toast("The service does not answer. Try again in a moment.");
