@@ -57,6 +57,11 @@
     if (!source) return;
     source.wanted = wanted;
     source.addEventListener("parts", (event) => replaceParts(event.data));
+    source.addEventListener("error", (event) => {
+      // Refused, not merely cut off: the session is over (the page then asks for a key), or much
+      // is going on: later again.
+      if (event.target.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+    });
     source.addEventListener("over", () => {
       source.close();
       live.removeAttribute("data-live");
