@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import certificates, registry, requests
+from core import certificates, holds, registry, requests
 from core.asked import DEFAULT_STRATEGY, Asked, Repeat, Submitted
 from core.backend import Backend
 from core.db import Transaction, insert_all
@@ -16,7 +16,15 @@ from core.deadlines import a_month_after
 from core.enlist import Enlisting
 from core.errors import Conflict
 from core.ids import new_id
-from core.records import Dataset, ErasureRequest, Idempotency, Model, RequestSample, Subject
+from core.records import (
+    Dataset,
+    ErasureRequest,
+    Idempotency,
+    LegalHold,
+    RequestSample,
+    Subject,
+)
+from core.refusals import LEGAL_HOLD
 from core.states import JOB_HELD
 from core.telling import tell
 from core.transitions import move, pass_on
@@ -40,7 +48,7 @@ class Book:
     ) -> None:
         self._tx, self._backend = tx, backend
         self._answered = answers(tx.session, all_asked)
-        self._model, models = _models_locked(tx, all_asked[0].new.model)
+        self._model, models = registry.models_locked(tx, all_asked[0].new.model)
         names = {asked.new.subject_id for asked in all_asked if asked.new.subject_id}
         self._hashes = {name: backend.identities.subject(name).raw for name in names}
         self._subjects = _subjects(tx.session, self._model.dataset_id, self._hashes.values())
@@ -51,6 +59,7 @@ class Book:
             for each in models
             if each.id == self._model.id or registry.serving(tx.session, each.id) is not None
         ]
+        self._holds = holds.InForce(tx.session, backend, self._model.dataset_id)
         self._samples: list[RequestSample] = []
         self._repeats: list[Idempotency] = []
 
@@ -64,7 +73,10 @@ class Book:
             return replayed(self._answered, asked)
         request = self._receive(asked, keys)
         job_ids: list[str] = []
-        if request.sample_count == 0:
+        hold = self._holds.covering(request.subject_hash, request.subject_id, keys)
+        if hold is not None:
+            self._refuse(request, hold)
+        elif request.sample_count == 0:
             self._nothing_found(request)
         else:
             if keys:
@@ -132,6 +144,10 @@ class Book:
             tx, self._backend.signer, request, dataset.name, {self._model.name: None}
         )
 
+    def _refuse(self, request: ErasureRequest, hold: LegalHold) -> None:
+        self.store()
+        requests.finish(self._tx, request, "rejected", holds.why(hold), refusal=LEGAL_HOLD)
+
     def _keep_answer(self, repeat: Repeat, key_id: str, done: Submitted) -> None:
         answer = Idempotency(
             key_id=key_id,
@@ -187,15 +203,6 @@ def replayed(answers: _Answers, asked: Asked) -> Submitted:
     if not hmac.compare_digest(body_digest, asked.repeat.body_digest):
         raise Conflict("this Idempotency-Key was used with another body; use a new one")
     return answered
-
-
-def _models_locked(tx: Transaction, name: str) -> tuple[Model, list[Model]]:
-    """The model, and all that were trained on its data set, in the order of their locks."""
-    dataset_id = select(Model.dataset_id).where(Model.name == name).scalar_subquery()
-    query = select(Model).where(Model.dataset_id == dataset_id).order_by(Model.id)
-    models = list(tx.session.scalars(query.with_for_update()))
-    named = [model for model in models if model.name == name]
-    return named[0] if named else registry.model_named(tx.session, name), models
 
 
 def _subjects(session: Session, dataset_id: str, hashes: Collection[str]) -> dict[str, Subject]:

@@ -36,6 +36,15 @@ def models(session: Session, *, only: str | None = None) -> list[Model]:
     return list(session.scalars(query if only is None else query.where(Model.id == only)))
 
 
+def models_locked(tx: Transaction, name: str) -> tuple[Model, list[Model]]:
+    """The model, and all that were trained on its data set, in the order of their locks."""
+    dataset_id = select(Model.dataset_id).where(Model.name == name).scalar_subquery()
+    query = select(Model).where(Model.dataset_id == dataset_id).order_by(Model.id)
+    models = list(tx.session.scalars(query.with_for_update()))
+    named = [model for model in models if model.name == name]
+    return named[0] if named else model_named(tx.session, name), models
+
+
 def create_model(
     tx: Transaction,
     name: str,

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from core import jobs, registry
+from core import jobs, refusals, registry
 from core.db import Transaction
 from core.errors import Conflict, Invalid, NotFound
 from core.records import (
@@ -19,6 +19,7 @@ from core.records import (
     RequestSample,
     Taint,
 )
+from core.refusals import LEGAL_HOLD, OTHER
 from core.states import JOB_STOPPABLE, REQUEST, REQUEST_OPEN
 from core.transitions import move
 
@@ -144,14 +145,16 @@ def extend(tx: Transaction, request_id: str, due_at: datetime, reason: str) -> E
     return request
 
 
-def end(tx: Transaction, request_id: str, to: str, reason: str) -> ErasureRequest:
-    """Cancel or reject a request (`to` is "cancelled" or "rejected").
+def end(
+    tx: Transaction, request_id: str, to: str, reason: str, *, refusal: str = OTHER
+) -> ErasureRequest:
+    """Cancel or reject a request (`to` is "cancelled" or "rejected", for one of core.refusals).
 
     A job that it alone asked for ends too: at once while queued, at its next step while it
     runs (the request then ends with it). Raises `Conflict` once a job has published, and for
     a request that runs together with others.
     """
-    return _end_all(tx, [request_id], to, reason)[0]
+    return _end_all(tx, [request_id], to, reason, refusals.check(refusal))[0]
 
 
 def cancel_job(tx: Transaction, job_id: str, reason: str, *, only: str | None = None) -> Job:
@@ -172,10 +175,17 @@ def cancel_job(tx: Transaction, job_id: str, reason: str, *, only: str | None = 
     return jobs.locked(tx, job_id)
 
 
-def _end_all(tx: Transaction, request_ids: list[str], to: str, reason: str) -> list[ErasureRequest]:
+def _end_all(
+    tx: Transaction, request_ids: list[str], to: str, reason: str, refusal: str = OTHER
+) -> list[ErasureRequest]:
     carrying = _locked_jobs(tx, request_ids)
     ending = {request_id: locked(tx, request_id) for request_id in sorted(request_ids)}
     for request in ending.values():
+        if (request.state, to) == ("in_progress", "rejected") and refusal != LEGAL_HOLD:
+            raise Conflict(
+                f"erasure_request {request.id} is in_progress and cannot become rejected but by "
+                "a legal hold: cancel it"
+            )
         REQUEST.check(request.id, request.state, to)
     stopping: set[str] = set()
     for job in carrying:
@@ -204,15 +214,24 @@ def _end_all(tx: Transaction, request_ids: list[str], to: str, reason: str) -> l
     for request in ending.values():
         if request.id in stopping:
             request.outcome, request.reason = to, reason
+            request.refusal = refusal if to == "rejected" else None
             tx.record("erasure_request", request.id, f"to be {to}", reason=reason)
         else:
-            finish(tx, request, to, reason)
+            finish(tx, request, to, reason, refusal=refusal)
     return list(ending.values())
 
 
-def finish(tx: Transaction, request: ErasureRequest, to: str, reason: str) -> None:
-    """End a request that will not be carried out: nothing needs to be forgotten for it."""
-    move(tx, request, to, reason=reason, outcome=to, completed_at=tx.now)
+def finish(
+    tx: Transaction, request: ErasureRequest, to: str, reason: str, *, refusal: str | None = None
+) -> None:
+    """End a request that will not be carried out: nothing needs to be forgotten for it.
+
+    refusal: one of core.refusals, where it is rejected; else what was decided before.
+    """
+    refused = (refusal or request.refusal or OTHER) if to == "rejected" else None
+    if refused:
+        tx.record("erasure_request", request.id, "refused", refusal=refused)
+    move(tx, request, to, reason=reason, outcome=to, refusal=refused, completed_at=tx.now)
     request.reason = reason
     tx.session.execute(delete(Taint).where(Taint.request_id == request.id))
     tx.session.execute(delete(RequestSample).where(RequestSample.request_id == request.id))

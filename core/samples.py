@@ -227,6 +227,12 @@ class SampleStore(LanceStore):
         table = self._retry(dataset, lambda ds: ds.to_table(columns=LIGHT, filter=where))
         return Found(*(table.column(name).to_numpy() for name in LIGHT))
 
+    def subjects_of(self, dataset: str, keys: Iterable[int]) -> dict[int, int]:
+        """The number of each sample's subject, by key; keys that are not there are left out."""
+        where, names = reads.is_in("key", sorted({int(key) for key in keys})), ["key", "subject"]
+        table = self._retry(dataset, lambda ds: ds.to_table(columns=names, filter=where))
+        return dict(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+
     def find_sample_ids(self, dataset: str, sample_ids: Iterable[str]) -> dict[str, int]:
         """Key of each of these sample ids; those that are not there are left out.
 

@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     """Authorities (PEM) that may vouch for receivers of callbacks, beside the public ones."""
     log: Literal["json", "text"] | None = None
     """Log lines on stderr: json or text; not given: text on a terminal, json elsewhere."""
+    contact: str | None = None
+    """Who answers questions of data subjects: an address that the answers to them name."""
     production: bool = False
     """Refuse to start in the embedded mode, so that a forgotten LETHE_DATABASE_URL is noticed."""
     tls: bool = False

@@ -38,8 +38,9 @@ REQUEST = _machine(
     {
         "received": "scheduled completed rejected cancelled",
         "scheduled": "in_progress rejected cancelled",
-        # Back to scheduled when a job is handed back; completed only by its last job.
-        "in_progress": "scheduled completed needs_review cancelled",
+        # Back to scheduled when a job is handed back; completed only by its last job; rejected
+        # only by a legal hold.
+        "in_progress": "scheduled completed needs_review rejected cancelled",
         "needs_review": "scheduled in_progress completed rejected cancelled",
         "completed": "",
         "rejected": "",

@@ -2,6 +2,7 @@
 
 from core.records.data import CanaryGroup, Dataset, Denied, Subject
 from core.records.deliveries import Delivery, DeliveryAttempt, WebhookSecret
+from core.records.holds import HeldSample, LegalHold
 from core.records.models import Model, Replica, Taint, Teacher, Version
 from core.records.requests import (
     Certificate,
@@ -25,11 +26,13 @@ __all__ = [
     "DeliveryAttempt",
     "Denied",
     "ErasureRequest",
+    "HeldSample",
     "Idempotency",
     "Job",
     "JobPlot",
     "JobRequest",
     "Lease",
+    "LegalHold",
     "Model",
     "Replica",
     "RequestSample",

@@ -43,6 +43,8 @@ class ErasureRequest(Base):
     callback_url: Mapped[str | None] = mapped_column(Text)
     outcome: Mapped[str | None] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(Text)
+    refusal: Mapped[str | None] = mapped_column(String(40))
+    """Why it was rejected, as programs know it; see core.refusals."""
     key_id: Mapped[str | None] = mapped_column(String(40))
     call_id: Mapped[str | None] = mapped_column(String(128))
     """X-Request-ID of the call that posted it: the worker's log lines carry it on."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from core import audit, facts, requests, tracing
+from core import audit, facts, replies, requests, tracing
 from core.db import Transaction, database_now
 from core.intake import Asked, Call, Repeat
 from core.points import reached
@@ -35,6 +35,7 @@ from service.schemas import (
     ErasureRequestView,
     Extension,
     NewErasureRequest,
+    Rejection,
 )
 from service.schemas.common import NO_NUL
 
@@ -139,6 +140,18 @@ def certificate(caller: CanRead, session: Reader, request_id: Id) -> Response:
     return Response(document, media_type="application/json")
 
 
+@router.get(
+    "/{request_id}/answer",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def answer(caller: CanRead, session: Reader, backend: BackendDep, request_id: Id) -> Response:
+    """The answer to the person, ready to send: what was done, why, and how to complain."""
+    request = requests.get(session, request_id, only=caller.model_id)
+    text = replies.text_for(request, contact=backend.settings.contact)
+    return Response(text, media_type="text/plain")
+
+
 @router.post("/{request_id}/cancel")
 def cancel(caller: CanWithdraw, tx: Tx, request_id: Id, body: Because) -> ErasureRequestView:
     """Withdraw a request. While its job runs, the job stops at its next step first."""
@@ -147,10 +160,14 @@ def cancel(caller: CanWithdraw, tx: Tx, request_id: Id, body: Because) -> Erasur
 
 
 @router.post("/{request_id}/reject")
-def reject(caller: CanReview, tx: Tx, request_id: Id, body: Because) -> ErasureRequestView:
-    """Refuse a request that has not begun, or is in review."""
+def reject(caller: CanReview, tx: Tx, request_id: Id, body: Rejection) -> ErasureRequestView:
+    """Refuse a request that has not begun, or is in review, for a reason that programs know.
+
+    `refusal` is one of the Data Rights Protocol's reasons, or `legal_hold`.
+    """
     requests.get(tx.session, request_id, only=caller.model_id)
-    return _view(tx, requests.end(tx, request_id, "rejected", body.reason))
+    ended = requests.end(tx, request_id, "rejected", body.reason, refusal=body.refusal)
+    return _view(tx, ended)
 
 
 @router.post("/{request_id}/extend")

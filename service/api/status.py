@@ -34,13 +34,14 @@ _PAGE: dict[int | str, dict[str, Any]] = {
 
 @router.post("/erasure-requests/{request_id}/status-link", status_code=201, responses=problems(404))
 def make(
-    _: CanWithdraw, tx: Tx, backend: BackendDep, request: Request, request_id: Id
+    caller: CanWithdraw, tx: Tx, backend: BackendDep, request: Request, request_id: Id
 ) -> MadeStatusLink:
     """A link by which the data subject sees where the request stands, and its code.
 
     Both are in this answer and nowhere else: send them by two ways. A link that was made before
     opens nothing more.
     """
+    requests.get(tx.session, request_id, only=caller.model_id)
     made = status_links.make(tx, backend.identities, request_id)
     return MadeStatusLink(url=status.address(request, made.secret), code=made.code)
 

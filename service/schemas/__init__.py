@@ -4,6 +4,7 @@ from service.schemas.bulk import Bulk, BulkAnswer, BulkItem, BulkResult
 from service.schemas.common import Because, Problem
 from service.schemas.deliveries import DeliveryPage, DeliveryView, WebhookSecretView
 from service.schemas.health import Alive, Check, Readiness
+from service.schemas.holds import LegalHoldPage, LegalHoldView, NewLegalHold
 from service.schemas.jobs import JobPage, JobView
 from service.schemas.keys import KeyPage, KeyView, MadeKey, NewKey, Rotation
 from service.schemas.models import (
@@ -24,6 +25,7 @@ from service.schemas.requests import (
     Extension,
     MadeStatusLink,
     NewErasureRequest,
+    Rejection,
     Transition,
 )
 
@@ -46,17 +48,21 @@ __all__ = [
     "JobView",
     "KeyPage",
     "KeyView",
+    "LegalHoldPage",
+    "LegalHoldView",
     "MadeKey",
     "MadeStatusLink",
     "ModelPage",
     "ModelView",
     "NewErasureRequest",
     "NewKey",
+    "NewLegalHold",
     "PolicyChange",
     "Prediction",
     "Predictions",
     "Problem",
     "Readiness",
+    "Rejection",
     "ReplicaView",
     "Rollback",
     "Rotation",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from core import refusals
 from core.facts import RequestFacts
 from core.records import AuditEvent
 from service.schemas.common import Because, HttpUrl, In, Moment, Name, Out, SampleId, text
@@ -43,6 +44,21 @@ class NewErasureRequest(In):
     ] = None
 
 
+class Rejection(Because):
+    """A refusal: why, in words and as programs know it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"reason": "no proof of identity", "refusal": "insuf_verification"}
+        },
+    )
+    refusal: Annotated[
+        str,
+        Field(max_length=40, description=f"One of {', '.join(refusals.REASONS)}."),
+    ] = refusals.OTHER
+
+
 class Extension(Because):
     """A later due date and the reason for it."""
 
@@ -63,6 +79,7 @@ class Transition(Out):
     from_: Annotated[str | None, Field(alias="from")]
     to: str | None
     reason: str | None
+    refusal: str | None
     due_at: str | None
 
     @classmethod
@@ -75,6 +92,7 @@ class Transition(Out):
             from_=data.get("from"),
             to=data.get("to"),
             reason=data.get("reason"),
+            refusal=data.get("refusal"),
             due_at=data.get("due_at"),
         )
 
@@ -92,6 +110,10 @@ class ErasureRequestView(Out):
     sample_count: int
     outcome: str | None
     reason: str | None
+    refusal: Annotated[
+        str | None,
+        Field(description=f"Of a rejected one: {', '.join(refusals.REASONS)}."),
+    ]
     job_id: Annotated[str | None, Field(description="The first of job_ids.")]
     job_ids: Annotated[list[str], Field(description="One for each model that must forget.")]
     received_at: Moment
@@ -113,6 +135,7 @@ class ErasureRequestView(Out):
             "sample_count": request.sample_count,
             "outcome": request.outcome,
             "reason": request.reason,
+            "refusal": request.refusal,
             "job_id": facts.job_ids[0] if facts.job_ids else None,
             "job_ids": facts.job_ids,
             "received_at": request.received_at,
