@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from bench._fuzz.mutate import BYTES, Mutator, counted, json_value, tokens
 from bench._fuzz.parsers import Take
@@ -86,12 +87,15 @@ def calls() -> list[bytes]:
 
 
 def _open_http(folder: Path) -> Take:
+    from core import rates
     from core.backend import open_backend
     from core.migrate import upgrade
     from core.settings import Settings
     from service.app import create_app
 
-    settings = Settings(home=folder / "home", secret="a secret of at least sixteen characters")  # type: ignore[arg-type]
+    unlimited = dict.fromkeys(rates.SETTINGS, rates.OFF)
+    secret = SecretStr("a secret of at least sixteen characters")
+    settings = Settings(home=folder / "home", secret=secret, **unlimited)  # type: ignore[arg-type]
     settings.home.mkdir()
     backend = open_backend(settings, send=lambda _: None)
     upgrade(backend.db)
