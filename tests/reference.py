@@ -22,7 +22,7 @@ from core.settings import Settings
 from lethe.cli import app
 from service.app import create_app
 from service.deps import Needs
-from tests.examples import Examples, section
+from service.pages.examples import Examples, answer_of, body_of, curl
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by `python -m tests.reference`; change the code, not this page. -->\n"
@@ -184,6 +184,33 @@ def http_page() -> str:
             rows.append(f"| {method.upper()} {path} | {names} | {' '.join(text.split())} |")
             sections.append(section(method, path, operation, examples))
     return "\n".join([NOTE, HTTP + "\n".join(rows), *sections])
+
+
+def section(method: str, path: str, operation: dict[str, Any], examples: Examples) -> str:
+    """One route: what it does, what it takes, a call of it and the answer."""
+    parts = [f"## {method.upper()} {path}", operation.get("description", operation["summary"])]
+    rows = [parameter_row(each) for each in operation.get("parameters", [])]
+    if rows:
+        parts.append("| parameter | | |\n|---|---|---|\n" + "\n".join(rows))
+    parts.append(f"```\n{curl(method, path, operation, examples, body_of(operation))}\n```")
+    status, kind, schema = answer_of(operation)
+    if kind == "application/json" and schema:
+        value = examples.of(schema)
+        parts.append(
+            f"{status}:\n\n```json\n{json.dumps(value, indent=2, ensure_ascii=False)}\n```"
+        )
+    else:
+        parts.append(f"{status}{', `' + kind + '`' if kind else ''}.")
+    refusals = sorted(each for each in operation["responses"] if each != status)
+    parts.append(f"Also: {', '.join(refusals)}." if refusals else "")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def parameter_row(parameter: dict[str, Any]) -> str:
+    """One parameter."""
+    where = parameter["in"] + (", required" if parameter.get("required") else "")
+    text = parameter.get("description", parameter["schema"].get("description", ""))
+    return f"| `{parameter['name']}` | {where} | {' '.join(text.split())} |"
 
 
 def openapi_page() -> str:

@@ -27,6 +27,7 @@ PAGES = [
     "docs/guides/own-data.md",
     "docs/guides/predicting.md",
     "docs/guides/callbacks.md",
+    "docs/guides/clients.md",
 ]
 
 # `lethe serve` listens on a free port and the page goes on once it answers, as a person would

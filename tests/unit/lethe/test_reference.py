@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
+from service.pages.examples import Examples, answer_of, body_of
 from tests.cli import Commands
-from tests.examples import Examples, answer_of, body_of
 from tests.reference import FOLDER, openapi, pages
 
 ROOT = FOLDER.parent.parent

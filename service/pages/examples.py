@@ -1,4 +1,4 @@
-"""Examples for the reference, made from the OpenAPI document: a call and its answer for each route.
+"""Examples made from the OpenAPI document: a call and its answer for each route.
 
 What a schema gives as an example is taken as it is; the rest follows from types and names.
 tests/unit/lethe/test_reference.py holds every example to its schema.
@@ -146,42 +146,20 @@ def answer_of(operation: dict[str, Any]) -> tuple[str, str, dict[str, Any] | Non
     return status, kind, content.get(kind, {}).get("schema")
 
 
-def section(method: str, path: str, operation: dict[str, Any], examples: Examples) -> str:
-    """One route: what it does, what it takes, a call of it and the answer."""
-    parts = [f"## {method.upper()} {path}", operation.get("description", operation["summary"])]
-    rows = [row(each) for each in operation.get("parameters", [])]
-    if rows:
-        parts.append("| parameter | | |\n|---|---|---|\n" + "\n".join(rows))
-    parts.append(f"```\n{curl(method, path, operation, examples)}\n```")
-    status, kind, schema = answer_of(operation)
-    if kind == "application/json" and schema:
-        value = examples.of(schema)
-        parts.append(
-            f"{status}:\n\n```json\n{json.dumps(value, indent=2, ensure_ascii=False)}\n```"
-        )
-    else:
-        parts.append(f"{status}{', `' + kind + '`' if kind else ''}.")
-    refusals = sorted(each for each in operation["responses"] if each != status)
-    parts.append(f"Also: {', '.join(refusals)}." if refusals else "")
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def row(parameter: dict[str, Any]) -> str:
-    """One parameter."""
-    where = parameter["in"] + (", required" if parameter.get("required") else "")
-    text = parameter.get("description", parameter["schema"].get("description", ""))
-    return f"| `{parameter['name']}` | {where} | {' '.join(text.split())} |"
-
-
-def curl(method: str, path: str, operation: dict[str, Any], examples: Examples) -> str:
-    """A call, as a command."""
+def curl(
+    method: str,
+    path: str,
+    operation: dict[str, Any],
+    examples: Examples,
+    schema: dict[str, Any] | None,
+) -> str:
+    """A call, as a command; schema: of its body."""
     filled = re.sub(r"{(\w+)}", lambda found: str(BY_NAME.get(found[1], found[1])), path)
     words = ["curl"]
     if method != "get":
         words.append(f"-X {method.upper()}")
     if operation.get("security"):
         words.append('-H "Authorization: Bearer $KEY"')
-    schema = body_of(operation)
     if schema:
         body = json.dumps(examples.of(schema), ensure_ascii=False)
         words += ['-H "Content-Type: application/json"', f"-d '{body}'"]
