@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +26,23 @@ class Stack:
 
     name: str
     port: int = 0
-    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         """The tester's own, without what would change what is tested."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("LETHE_", "COMPOSE_"))}
-        index = os.environ.get("LETHE_INDEX_FILE")
         return {
             **kept,
             **{variable: f"lethe-{target}:test" for variable, target in IMAGES.items()},
-            **({"LETHE_INDEX_FILE": index} if index else {}),
+            "LETHE_INDEX_FILE": os.environ.get("LETHE_INDEX_FILE", ""),
+            "COMPOSE_FILE": ":".join(str(ROOT / name) for name in FILES),
+            "COMPOSE_PROJECT_NAME": self.name,
             "LETHE_PORT": str(self.port),
-            **self.variables,
         }
 
     def compose(self, *arguments: str, seconds: float = 120.0, check: bool = True) -> str:
         """`docker compose ...`; returns its stdout. Fails with what it said on both."""
-        files = [option for name in FILES for option in ("-f", name)]
-        return self._docker(
-            "compose", "-p", self.name, *files, *arguments, seconds=seconds, check=check
-        )
+        return self._docker("compose", *arguments, seconds=seconds, check=check)
 
     def docker(self, *arguments: str, seconds: float = 60.0) -> str:
         """`docker ...`; returns its stdout."""
@@ -77,9 +73,13 @@ class Stack:
     def up(self, *options: str) -> None:
         """Bring all up and wait until every part is healthy, or has done its work."""
         try:
-            self.compose("up", "--detach", "--no-build", "--wait", *options, seconds=300)
+            self.compose("up", "--detach", "--no-build", "--wait", *options, seconds=400)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.logs()}") from None
+        self.find()
+
+    def find(self) -> None:
+        """Learn the port, which the engine chooses anew for each container of the front."""
         self.port = int(self.compose("port", "front", "8000").strip().rpartition(":")[2])
 
     def remove(self) -> None:
@@ -127,7 +127,7 @@ class Stack:
 
     def client(self) -> Client:
         """A client of the one address, as patient as a restart takes."""
-        return Client(self.url, self.key, retries=8)
+        return Client(self.url, self.key, retries=60)
 
 
 def until(true: Callable[[], bool], what: str, seconds: float = 90.0) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from sklearn.datasets import load_digits
 
 from lethe import Client
 from lethe.answers import ErasureRequest
-from tests.compose.stack import Stack, until
+from tests.compose.stack import ROOT, Stack, until
 
 LONG_LIVED = ("postgres", "redis", "api", "inference", "worker", "front")
 pytestmark = pytest.mark.timeout(600)
@@ -133,10 +135,10 @@ def test_an_api_that_crashes(stack: Stack) -> None:
     (api,) = stack.containers("api")
     before = stack.inspect(api)["RestartCount"]
     with stack.client() as client:
-        request = client.erase("digits", subject_id="subject-32")
+        request = client.erase("digits", subject_id="subject-40")
         stack.crash(api)
         until(lambda: stack.inspect(api)["RestartCount"] > before, "the engine starts it again")
-        again = client.erase("digits", subject_id="subject-33")  # waits for it
+        again = client.erase("digits", subject_id="subject-41")  # waits for it
         completed(client, request)
         completed(client, again)
 
@@ -187,26 +189,71 @@ def test_a_worker_that_is_told_to_stop_ends_well(stack: Stack) -> None:
     assert stack.inspect(container)["State"]["ExitCode"] == 0, stack.logs("worker")
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What may not change, whatever happens to containers."""
+
+    key: str
+    public: str
+    certificates: dict[str, str]
+    served: dict[str, Any]
+
+    @classmethod
+    def of(cls, stack: Stack) -> Standing:
+        with stack.client() as client:
+            requests = list(client.erasure_requests())
+            assert {request.status for request in requests} == {"completed"}
+            return cls(
+                stack.key,
+                client.certificate_key(),
+                {request.id: client.certificate(request.id) for request in requests},
+                client.predict("digits", inputs=digits(0, 5)).plain(),
+            )
+
+
 def test_nothing_is_lost_when_all_of_it_starts_again(stack: Stack) -> None:
-    with stack.client() as client:
-        requests = {r.id: r.status for r in client.erasure_requests()}
-        certificates = {each: client.certificate(each) for each in requests}
-        key, public = stack.key, client.certificate_key()
-        served = client.predict("digits", inputs=digits(0, 5)).plain()
-    assert len(requests) >= 8
-    assert set(requests.values()) == {"completed"}
+    before = Standing.of(stack)
+    assert len(before.certificates) >= 8
     stack.compose("down", "--timeout", "40", seconds=200)
     assert not stack.compose("ps", "--all", "--quiet").strip()
     stack.up()
-    assert stack.key == key
-    with stack.client() as client:
-        assert {r.id: r.status for r in client.erasure_requests()} == requests
-        assert {each: client.certificate(each) for each in requests} == certificates
-        assert client.certificate_key() == public
-        assert client.predict("digits", inputs=digits(0, 5)).plain() == served
-        erased(client, 37)
-    assert "holds" in stack.compose("exec", "-T", "api", "lethe", "audit", "verify")
+    assert Standing.of(stack) == before
     assert "Nothing to make" in stack.logs("seed")
+    with stack.client() as client:
+        erased(client, 37)
+    assert "unbroken" in stack.compose("exec", "-T", "api", "lethe", "audit", "verify")
+
+
+def test_a_backup_brings_all_of_it_back(stack: Stack, tmp_path: Path) -> None:
+    """By the commands that the guide gives."""
+    guide = (ROOT / "docs" / "guides" / "containers.md").read_text()
+    section = guide.partition("### Backup and restore")[2].partition("\n### ")[0]
+    backup, restore = re.findall(r"^```console\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    before = Standing.of(stack)
+    _type(backup, stack, tmp_path)
+    stack.remove()
+    _type(restore, stack, tmp_path)
+    stack.find()
+    assert Standing.of(stack) == before
+    with stack.client() as client:
+        erased(client, 38)
+    assert "unbroken" in stack.compose("exec", "-T", "api", "lethe", "audit", "verify")
+
+
+def _type(block: str, stack: Stack, folder: Path) -> None:
+    """Run the commands of a page."""
+    lines = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(["set -e", *lines])],
+        cwd=folder,
+        env=stack.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}\n{stack.logs()}"
 
 
 def test_what_is_taken_down_leaves_nothing(stack: Stack) -> None:
