@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     """Callbacks may go to http:// too, unencrypted."""
     callback_ca: Path | None = None
     """Authorities (PEM) that may vouch for receivers of callbacks, beside the public ones."""
+    alive_file: Path | None = None
+    """A worker touches it every few seconds while it lives, for a container's health check."""
     log: Literal["json", "text"] | None = None
     """Log lines on stderr: json or text; not given: text on a terminal, json elsewhere."""
     contact: str | None = None

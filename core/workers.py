@@ -31,11 +31,9 @@ def leave(db: Database, worker_id: str) -> None:
         tx.session.execute(delete(Worker).where(Worker.id == worker_id))
 
 
-def alive(session: Session, *, host: str | None = None) -> int:
-    """How many workers have a lease that holds; of one host alone, where it is named."""
+def alive(session: Session) -> int:
+    """How many workers have a lease that holds."""
     query = select(func.count()).select_from(Worker)
-    if host is not None:
-        query = query.where(Worker.id.startswith(f"{host}:", autoescape=True))
     return session.scalars(query.where(Worker.lease_until >= database_now(session))).one()
 
 

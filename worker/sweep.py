@@ -85,6 +85,8 @@ class Sweep:
         if time.monotonic() - self._beaten > BEAT_EVERY:
             self._beaten = time.monotonic()
             workers.beat(self._backend.db, self._owner, ALIVE_SECONDS, self._offer())
+            if self._backend.settings.alive_file is not None:
+                self._backend.settings.alive_file.touch()
 
     def once(self) -> None:
         """One round."""

@@ -100,6 +100,11 @@ class Stack:
         found: list[dict[str, Any]] = json.loads(self.docker("inspect", container))
         return found[0]
 
+    def health(self, container: str) -> str:
+        """What the engine last found: starting, healthy or unhealthy."""
+        found: str = self.inspect(container)["State"]["Health"]["Status"]
+        return found
+
     def inside(self, container: str, *command: str) -> str:
         """Run a command in a running container."""
         return self.docker("exec", container, *command)

@@ -117,11 +117,11 @@ def test_a_worker_that_crashes_in_a_job(stack: Stack) -> None:
             request = client.erase("digits", subject_id=f"subject-{subject}", strategy="retrain")
             assert request.job_id
             while client.job(request.job_id).status == "queued":
-                time.sleep(0.02)
+                time.sleep(0.05)
             stack.crash(worker)
             if not client.job(request.job_id).over:
                 break
-            until(lambda: "1 worker" in stack.inside(worker, "python", "-m", "worker.alive"), "up")
+            until(lambda: stack.health(worker) == "healthy", "the worker starts again")
         else:
             pytest.fail("every job was over before its worker could be killed")
         completed(client, request)

@@ -1,18 +1,15 @@
-"""What a deployment begins with, and whether a container's worker lives."""
+"""What a deployment begins with."""
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
-from core import keys, registry, workers
+from core import keys, registry
 from core.backend import Backend
 from core.errors import Invalid
 from core.keys import recognise
 from lethe import seed
 from tests.factories import make_dataset, make_model
-from worker import alive
 
 
 @pytest.fixture
@@ -68,26 +65,3 @@ def test_as_a_command(at_the_backend: Backend, capsys: pytest.CaptureFixture[str
     assert "'cifar' cannot be begun with; use digits or no" in capsys.readouterr().err
     with pytest.raises(Invalid):
         seed.seed(at_the_backend, "")
-
-
-def test_a_worker_of_this_host_lives(
-    at_the_backend: Backend, capsys: pytest.CaptureFixture[str]
-) -> None:
-    workers.beat(at_the_backend.db, "elsewhere:1", 60)
-    assert alive.main() == 1
-    workers.beat(at_the_backend.db, f"{socket.gethostname()}:1", 60)
-    assert alive.main() == 0
-    workers.beat(at_the_backend.db, f"{socket.gethostname()}:1", -1)
-    assert alive.main() == 1
-    said = capsys.readouterr().out.splitlines()
-    assert said == [f"{n} worker processes of this host live" for n in (0, 1, 0)]
-
-
-def test_without_a_database_nobody_can_tell(
-    at_the_backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("LETHE_DATABASE_URL", "postgresql://lethe:secret@127.0.0.1:1/lethe")
-    assert alive.main() == 1
-    said = capsys.readouterr().out
-    assert said.startswith("cannot tell: ")
-    assert "secret" not in said

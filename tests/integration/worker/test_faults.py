@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
@@ -18,7 +21,7 @@ from worker import tasks
 from worker.context import Context
 from worker.engine import Engine
 from worker.heart import Heart
-from worker.sweep import LEASE, Sweep
+from worker.sweep import LEASE, PURGE_EVERY, Sweep
 
 
 @pytest.mark.parametrize("state", ["running", "verifying", "publishing", "destroying"])
@@ -248,6 +251,19 @@ def test_sweep_wakes_for_what_waits_and_backs_off(engine: Engine) -> None:
     _expire(engine, job_id)
     sweep.once()
     assert woken == [job_id]
+
+
+def test_a_worker_that_lives_touches_its_file(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "alive"
+    settings = engine.backend.settings.model_copy(update={"alive_file": path})
+    sweep = Sweep(replace(engine.backend, settings=settings), "me")
+    sweep.beat()
+    os.utime(path, (0, 0))
+    sweep.beat()
+    assert path.stat().st_mtime == 0, "touched more often than the row is renewed"
+    sweep._beaten = -PURGE_EVERY
+    sweep.beat()
+    assert path.stat().st_mtime > 0
 
 
 def test_sweep_leads_alone_and_hands_over(engine: Engine) -> None:
