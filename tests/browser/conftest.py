@@ -1,7 +1,7 @@
 """Fixtures of the browser tests. The service and the browser are started once for them all.
 
 site       the service on a home with trained digits; posts requests, runs jobs, makes keys
-visit      visit("review", ...) is a page of a new visitor who is signed in with such a key;
+visit      visit("review", ...) is an empty page of a new visitor who has signed in with such a key;
            options: dark, width, script (False: without JavaScript), signed_in (False)
 shown      shown(page, "name") waits until the page stands still, keeps a screenshot of it under
            var/screenshots, and asks axe-core: no serious or critical violation
@@ -20,6 +20,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Response, sync_playwright
 
+from service.admin.sessions import SESSION
 from tests.browser import chromium
 from tests.browser.site import Site, opened
 
@@ -84,10 +85,8 @@ def visit(site: Site, browser: Browser) -> Iterator[Visit]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("response", heard)
         if signed_in:
-            page.goto("/admin/sign-in")
-            page.get_by_label("API key").fill(site.key(*scopes))
-            page.get_by_role("button", name="Sign in").click()
-            page.wait_for_url(f"{site.url}/admin/")
+            session = {"name": SESSION, "value": site.session(*scopes), "domain": "127.0.0.1"}
+            context.add_cookies([{**session, "path": "/admin"}])  # type: ignore[typeddict-item]
         return page
 
     yield visit

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from core import jobs, keys, registry
 from core.backend import Backend, open_backend
@@ -27,23 +28,34 @@ from worker.engine import Engine
 class Site:
     """url: of the service, without a slash at its end. engine: a worker's, on the same home.
 
-    watcher: the service's, which knows how many follow a job.
+    app: the service's application.
     """
 
     url: str
     engine: Engine
-    watcher: Watcher
+    app: FastAPI
 
     @property
     def backend(self) -> Backend:
         """To look behind the pages."""
         return self.engine.backend
 
+    @property
+    def watcher(self) -> Watcher:
+        """The service's, which knows how many follow a job."""
+        watcher: Watcher = self.app.state.watcher
+        return watcher
+
     def key(self, *scopes: str) -> str:
         """A new key's text."""
         with self.backend.db.transaction() as tx:
             _, text = keys.create(tx, "Ada Reviewer", list(scopes))
         return text
+
+    def session(self, *scopes: str) -> str:
+        """The cookie of somebody who has signed in with a new key."""
+        sealed: str = self.app.state.sealer.seal(self.key(*scopes).partition(".")[0])
+        return sealed
 
     def post(self, subject: str, external_id: str | None = None) -> tuple[str, str]:
         """Ask for an erasure: the ids of the request and of its job, which waits."""
@@ -127,7 +139,7 @@ def opened(home: Path) -> Iterator[Site]:
     port = server.servers[0].sockets[0].getsockname()[1]
     backend = open_backend(settings, send=lambda _: None)
     try:
-        yield Site(f"http://127.0.0.1:{port}", Engine(backend, "cpu"), app.state.watcher)
+        yield Site(f"http://127.0.0.1:{port}", Engine(backend, "cpu"), app)
     finally:
         backend.close()
         server.should_exit = True

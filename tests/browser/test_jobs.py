@@ -100,6 +100,7 @@ def test_a_reviewer_approves_one_job_and_refuses_another(
     site.run_job()
     assert site.job(first).state == "needs_review"
     page = visit("review")
+    page.goto("/admin/")
     page.get_by_role("link", name=first[-6:]).first.click()
     shown(page, "job-needs-review")
     form = page.locator("form[action$='approve']")

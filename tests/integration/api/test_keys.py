@@ -70,6 +70,7 @@ CALLS = [
     ("GET", "/erasure-requests/er_x", {"read", "erase", "review", "admin"}),
     ("GET", "/erasure-requests/er_x/certificate", {"read", "erase", "review", "admin"}),
     ("GET", "/certificates/er_x/page", {"read", "erase", "review", "admin"}),
+    ("POST", "/erasure-requests/er_x/status-link", {"erase", "review"}),
     ("POST", "/erasure-requests/er_x/cancel", {"erase", "review"}),
     ("POST", "/erasure-requests/er_x/extend", {"review"}),
     ("POST", "/erasure-requests/er_x/reject", {"review"}),
