@@ -15,7 +15,7 @@ from core import audit, datasets, registry
 from core.db import Database, Transaction
 from core.errors import Conflict, Invalid
 from core.identities import Identities
-from core.incoming import Chunk, HoldBack, Source, Stream
+from core.incoming import Chunk, HoldBack, Source, Stream, add_subjects
 from core.records import Dataset, Denied, ErasureRequest, Job, Subject
 from core.samples import SPLIT_CODE, SPLITS, SampleBatch, SampleStore, Split
 from core.states import REQUEST_OPEN
@@ -149,22 +149,10 @@ class AppendStream(Stream):
         hashes = {name: self._identities.subject(name) for name in dict.fromkeys(names)}
         with self._db.transaction() as tx:
             known = self._known(tx.session, [four.raw for four in hashes.values()])
-            made = {
-                four.raw: Subject(
-                    dataset_id=self._dataset.id,
-                    raw_hash=four.raw,
-                    md5_hash=four.md5,
-                    sha1_hash=four.sha1,
-                    sha256_hash=four.sha256,
-                    sample_count=0,
-                )
-                for four in hashes.values()
-                if four.raw not in known
-            }
-            tx.session.add_all(made.values())
-            tx.session.flush()
-            known |= {raw: subject.id for raw, subject in made.items()}
-        self._new += [subject.id for subject in made.values()]
+            new = {four: 0 for four in hashes.values() if four.raw not in known}
+            made = add_subjects(tx.session, self._dataset.id, new)
+        self._new += made.values()
+        known |= made
         numbers = [known[hashes[name].raw] for name in names]
         for number in numbers:
             self._counts_of[number] = self._counts_of.get(number, 0) + 1

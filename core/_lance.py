@@ -7,24 +7,24 @@ that `lethe --help` should wait for.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core._writer_locks import Check, FileLock, Lock, NoLock
 from core.errors import Conflict, Invalid, NotFound, Unavailable
+from core.object_store import Bucket, explained
 
 T = TypeVar("T")
 
 FORMAT = "2.2"
 ATTEMPTS = 20
 RETRY_SECONDS = 0.05
-_POLL_SECONDS = 0.02
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 # What Lance raises when a file that a version refers to is gone or unreadable. There is no
@@ -38,10 +38,6 @@ class DatasetMissing(NotFound):
 
 class DatasetExists(Conflict):
     """A data set of that name is there already."""
-
-
-class DatasetBusy(Conflict):
-    """Another process writes to the data set now."""
 
 
 class SamplesMissing(NotFound):
@@ -90,59 +86,26 @@ def load_lance() -> Any:
     return lance
 
 
-class WriterLock:
-    """Tells the clean-up of one data set whether somebody is writing to it.
-
-    Clean-up may remove files that no version refers to (left by a killed import or a lost
-    compaction) only when no writer is alive, for a writer's files look just the same until
-    its commit. Writers hold the lock shared, clean-up exclusively; the kernel drops it
-    with the process. Only a local or shared path can be locked: on an object store
-    nothing is held, and `exclusive` answers False.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Hold the lock as one of the writers; waits for a clean-up to end."""
-        if self._path is None:
-            yield
-            return
-        with self._path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-            yield
-
-    @contextmanager
-    def exclusive(self, wait_seconds: float) -> Iterator[bool]:
-        """Hold the lock alone, if every writer ends within `wait_seconds`; yields whether."""
-        if self._path is None:
-            yield False
-            return
-        deadline = time.monotonic() + wait_seconds
-        with self._path.open("a") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        yield False
-                        return
-                    time.sleep(_POLL_SECONDS)
-                else:
-                    yield True
-                    return
-
-
 class LanceStore:
     """Opens the data sets under one path or URL, and tells what went wrong."""
 
-    def __init__(self, url: str, storage_options: dict[str, str] | None = None) -> None:
-        """`url`: a local path, file://... or what Lance takes (s3://bucket/path), with its
-        `storage_options`. Nothing is opened before the first call."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        bucket: Bucket | None = None,
+        lock: Callable[[str], Lock] | None = None,
+    ) -> None:
+        """`url`: a local path, file://..., or s3://... in `bucket`. `lock` makes the lock of a
+        data set; a path has its own. Nothing is opened before the first call."""
         self._url = url.removeprefix("file://").rstrip("/")
-        self._options = storage_options
+        self._bucket = bucket
         self._root = None if "://" in self._url else Path(self._url)
+        self._lock_of = lock
+
+    @property
+    def _options(self) -> dict[str, str] | None:
+        return self._bucket.access.for_lance if self._bucket else None
 
     def _uri(self, dataset: str) -> str:
         if not _NAME.fullmatch(dataset):
@@ -152,11 +115,13 @@ class LanceStore:
             )
         return f"{self._url}/{dataset}.lance"
 
-    def _lock(self, dataset: str) -> WriterLock:
-        return WriterLock(self._root and self._root / f"{dataset}.lock")
+    def _lock(self, dataset: str) -> Lock:
+        if self._lock_of is not None:
+            return self._lock_of(dataset)
+        return FileLock(self._root / f"{dataset}.lock") if self._root is not None else NoLock()
 
-    def _writing(self, dataset: str) -> AbstractContextManager[None]:
-        """Be one of the data set's writers; it must be there."""
+    def _writing(self, dataset: str) -> AbstractContextManager[Check]:
+        """Be one of the data set's writers; it must be there. Ask before each commit."""
         self._open(dataset)
         return self._lock(dataset).shared()
 
@@ -190,6 +155,9 @@ class LanceStore:
         raise self._unreadable(dataset, failure) from failure
 
     def _unreadable(self, dataset: str, err: Exception | None) -> SampleStoreUnreadable:
+        known = explained(err) if self._bucket is not None and err is not None else None
+        if known is not None:
+            return SampleStoreUnreadable(f"The object store of {self._uri(dataset)}: {known}")
         return SampleStoreUnreadable(
             f"Data set {dataset!r} at {self._uri(dataset)} cannot be used: check that the path "
             f"can be read and written, or restore it from where it came ({err})"
@@ -210,7 +178,7 @@ class LanceStore:
             raise self._unreadable(dataset, err) from err
         return written
 
-    def _commit_append(self, dataset: str, fragments: list[Any]) -> None:
+    def _commit_append(self, dataset: str, fragments: list[Any], check: Check) -> None:
         """Commit on top of the newest version: the one read at the start may be purged."""
         lance = load_lance()
         names = {file.path for fragment in fragments for file in fragment.files}
@@ -218,6 +186,7 @@ class LanceStore:
         def commit(ds: Any) -> None:
             last = ds.get_fragments()[-len(fragments) :]
             if names.isdisjoint(file.path for old in last for file in old.data_files()):
+                check()
                 lance.LanceDataset.commit(
                     self._uri(dataset),
                     lance.LanceOperation.Append(fragments),

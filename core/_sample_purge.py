@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from core._writer_locks import Check
+
 
 @dataclass(frozen=True)
 class Purge:
@@ -25,13 +27,14 @@ class Purge:
     complete: bool
 
 
-def rewrite_fragments(ds: Any, rewritten: set[int]) -> None:
+def rewrite_fragments(ds: Any, rewritten: set[int], check: Check) -> None:
     """Rewrite every fragment that holds deleted rows; their numbers go into `rewritten`.
 
     One at a time: Lance would merge neighbours past the limit of a fragment's rows, and a
     rewrite that loses to a concurrent deletion then costs one fragment's work, not all.
     """
     for one in [old.fragment_id for old in ds.get_fragments() if old.num_deletions]:
+        check()
         ds.optimize.compact_files(
             materialize_deletions_threshold=0.0,  # at its default, a few rows stay
             excluded_fragment_ids=[

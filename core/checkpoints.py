@@ -102,7 +102,8 @@ class CheckpointStore(FileStore):
 
     def exists(self, digest: str) -> bool:
         """Whether a file of that name is there; `read` says whether it is sound."""
-        return bool(self._fs.exists(f"{self._root}/{_name(digest)}"))
+        with self._reaching():
+            return bool(self._fs.exists(f"{self._root}/{_name(digest)}"))
 
     def digests(self) -> list[str]:
         """Digests of every stored checkpoint, sorted."""

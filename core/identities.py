@@ -27,7 +27,7 @@ class Identities:
         self._secret = secret
 
     def _keyed(self, label: str, value: bytes) -> str:
-        return hmac.new(self._secret, label.encode() + b"\0" + value, hashlib.sha256).hexdigest()
+        return hmac.digest(self._secret, label.encode() + b"\0" + value, "sha256").hex()
 
     def subject(self, identifier: str) -> SubjectHashes:
         """The hashes of a plain identifier: of itself, and of its md5, sha1 and sha256."""

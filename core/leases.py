@@ -38,3 +38,11 @@ def give_up(db: Database, name: str, owner: str) -> None:
     """Let another have it at once."""
     with db.transaction() as tx:
         tx.session.execute(delete(Lease).where(Lease.name == name, Lease.owner == owner))
+
+
+def alive(db: Database, prefix: str) -> bool:
+    """Does anybody hold a lease whose name begins so? Those that ran out are forgotten."""
+    begins = Lease.name.startswith(prefix, autoescape=True)
+    with db.transaction() as tx:
+        tx.session.execute(delete(Lease).where(begins, Lease.until < tx.now))
+        return tx.session.scalars(select(Lease.name).where(begins).limit(1)).first() is not None

@@ -6,6 +6,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from core.errors import SettingsError
 
 _PLACEHOLDERS = re.compile(
@@ -69,3 +71,21 @@ def proxies(text: str | None) -> tuple[str, ...]:
 
 def _parts(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def check_store(store: str, key: SecretStr | None, secret: SecretStr | None) -> None:
+    """Refuse a store that is neither a path nor a bucket, and half a pair of keys."""
+    scheme, separate, place = store.partition("://")
+    if separate and scheme not in ("s3", "file"):
+        raise SettingsError(
+            f"LETHE_STORE_URL: {scheme}:// is not supported; use a path, or s3://BUCKET/PREFIX"
+        )
+    if scheme == "s3" and (not place.strip("/") or "@" in place or "?" in place):
+        raise SettingsError(
+            "LETHE_STORE_URL: want s3://BUCKET/PREFIX, without keys or options; they belong into "
+            "LETHE_STORE_ACCESS_KEY, LETHE_STORE_SECRET_KEY and LETHE_STORE_ENDPOINT"
+        )
+    if (key is None) != (secret is None):
+        raise SettingsError(
+            "LETHE_STORE_ACCESS_KEY and LETHE_STORE_SECRET_KEY belong together: set both or none"
+        )

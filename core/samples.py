@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from core import _sample_reads as reads
 from core._lance import (
     FORMAT,
     LANCE_ERRORS,
-    DatasetBusy,
     DatasetExists,
     DatasetMissing,
     ForkedProcessError,
@@ -38,6 +38,8 @@ from core._lance import (
 )
 from core._sample_batch import LIGHT, SPLIT_CODE, SPLITS, Found, Int64, SampleBatch, Split, pick
 from core._sample_purge import Purge, remove_versions, rewrite_fragments
+from core._writer_locks import DatasetBusy
+from core.object_store import Destroyed
 from core.points import reached
 
 __all__ = [
@@ -70,8 +72,7 @@ class SampleStore(LanceStore):
     away opens the newest one and starts over. Any call that names a data set raises
     DatasetMissing when there is none, and SampleStoreUnreadable when its files are damaged.
 
-    SampleStore(url, storage_options): a local path, file://... or what Lance takes
-    (s3://bucket/path). Nothing is opened before the first call.
+    SampleStore(url, bucket, lock): see LanceStore. Nothing is opened before the first call.
     """
 
     def create(self, dataset: str, shape: Sequence[int]) -> None:
@@ -117,13 +118,21 @@ class SampleStore(LanceStore):
         Raises: DatasetBusy when another process keeps writing to it.
         """
         uri = self._uri(dataset)
-        if self._root is None:
-            load_lance().LanceDataset.drop(uri, self._options, ignore_not_found=True)
-        elif Path(uri).exists():
-            with self._lock(dataset).exclusive(DROP_WAIT_SECONDS) as alone:
-                if not alone:
-                    raise DatasetBusy(f"Data set {dataset!r} is being written to: drop it later")
+        if self._root is not None and not Path(uri).exists():
+            return
+        with self._lock(dataset).exclusive(DROP_WAIT_SECONDS) as alone:
+            if self._bucket is None and self._root is None:
+                alone = True  # nobody can know
+            if not alone:
+                raise DatasetBusy(f"Data set {dataset!r} is being written to: drop it later")
+            if self._root is not None:
                 shutil.rmtree(uri)
+                return
+            try:
+                load_lance().LanceDataset.drop(uri, self._options, ignore_not_found=True)
+            except LANCE_ERRORS as err:
+                raise self._unreadable(dataset, err) from err
+            self._destroy_unseen(uri, alone)
 
     # Writing
 
@@ -145,7 +154,7 @@ class SampleStore(LanceStore):
         """
         schema, rows = self._open(dataset).schema, 0
         try:
-            with self._writing(dataset):
+            with self._writing(dataset) as check:
                 taken = np.sort(self.keys(dataset))
                 fragments: list[Any] = []
                 for table in columns.by_fragment(columns.checked(batches, schema, taken), schema):
@@ -154,7 +163,7 @@ class SampleStore(LanceStore):
                     if progress is not None:
                         progress(rows)
                 if fragments:
-                    self._commit_append(dataset, fragments)
+                    self._commit_append(dataset, fragments, check)
         except BaseException:
             self._clean(dataset, wait_seconds=0)  # what was written belongs to no version
             raise
@@ -168,8 +177,9 @@ class SampleStore(LanceStore):
         """
         wanted = sorted({int(key) for key in keys})
         deleted = 0
-        with self._writing(dataset):
+        with self._writing(dataset) as check:
             for start in range(0, len(wanted), DELETE_KEYS):
+                check()
                 predicate = reads.is_in("key", wanted[start : start + DELETE_KEYS])
                 deleted += self._retry(dataset, partial(_delete, predicate=predicate))
         return deleted
@@ -182,12 +192,13 @@ class SampleStore(LanceStore):
         sample deleted before the call.
 
         Files that belong to no version are removed as well when no writer is alive within
-        `wait_seconds`. On an object store that cannot be seen: there `exclusive` says that
-        the caller knows. Where neither is so, the report says `complete=False`.
+        `wait_seconds`, or when the caller knows so and says `exclusive`. Where neither is so, the
+        report says `complete=False`. A bucket's old versions of what was removed go too; raises
+        `VersionsKept` when they cannot.
         """
         rewritten: set[int] = set()
-        with self._writing(dataset):
-            self._retry(dataset, lambda ds: rewrite_fragments(ds, rewritten))
+        with self._writing(dataset) as check:
+            self._retry(dataset, lambda ds: rewrite_fragments(ds, rewritten, check))
         reached("purge:after-compaction")
         purge = self._clean(dataset, wait_seconds, exclusive, len(rewritten))
         reached("purge:after-cleanup")
@@ -197,9 +208,18 @@ class SampleStore(LanceStore):
         self, dataset: str, wait_seconds: float, exclusive: bool = False, rewritten: int = 0
     ) -> Purge:
         with self._lock(dataset).exclusive(wait_seconds) as alone:
-            return self._retry(
-                dataset, lambda ds: remove_versions(ds, rewritten, alone or exclusive)
-            )
+            alone = alone or exclusive
+            purge = self._retry(dataset, lambda ds: remove_versions(ds, rewritten, alone))
+            gone = self._destroy_unseen(self._uri(dataset), alone)
+            return replace(purge, files=purge.files + gone.files, bytes=purge.bytes + gone.bytes)
+
+    def _destroy_unseen(self, uri: str, alone: bool) -> Destroyed:
+        """Destroy what a bucket keeps of objects that are gone and, when `alone`, of uploads."""
+        if self._bucket is None:
+            return Destroyed()
+        if alone:
+            self._bucket.end_uploads(uri)
+        return self._bucket.destroy_old_versions(uri)
 
     # Reading: light columns
 

@@ -36,7 +36,15 @@ class Settings(BaseSettings):
     broker_url: str | None = None
     """Celery broker; not given: files under `home`."""
     store_url: str | None = None
-    """Where samples and checkpoints lie: a path or any fsspec URL; not given: under `home`."""
+    """Where samples and checkpoints lie: a path, or s3://BUCKET/PREFIX; not given: under `home`."""
+    store_endpoint: str | None = None
+    """Address of an S3 server; not given: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS's own."""
+    store_region: str | None = None
+    """Region of the bucket; not given: AWS_REGION, AWS_DEFAULT_REGION, or what AWS's tools find."""
+    store_access_key: SecretStr | None = None
+    """Access key for the bucket; not given: AWS_ACCESS_KEY_ID, or what AWS's tools find."""
+    store_secret_key: SecretStr | None = None
+    """Its secret key."""
     device: str = "auto"
     """auto, cpu or cuda:N."""
     lease_seconds: Annotated[float, Field(gt=0)] = 30.0
@@ -195,6 +203,7 @@ class Settings(BaseSettings):
         production.proxies(self.trusted_proxies)
         for name in rates.SETTINGS:
             rates.rate(name, getattr(self, name))
+        production.check_store(self.store, self.store_access_key, self.store_secret_key)
         _ = self.secret_bytes, self.callback_networks
         if self.callback_ca is not None and not self.callback_ca.is_file():
             raise SettingsError(f"LETHE_CALLBACK_CA ({self.callback_ca}) is not a file")

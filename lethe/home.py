@@ -20,7 +20,7 @@ def opened() -> Iterator[Backend]:
     """Database and stores that the environment names.
 
     Embedded mode brings its database up to date first; in production `lethe db upgrade` does,
-    and `SettingsError` says so.
+    and `SettingsError` says so, as it does of a bucket that cannot be used.
     """
     with opened_with(read_settings()) as backend:
         yield backend
@@ -34,6 +34,7 @@ def opened_with(settings: Settings) -> Iterator[Backend]:
 
     backend = open_backend(settings)
     try:
+        backend.check_store()
         if not settings.embedded:
             migrate.require_current(backend.db)
         elif not migrate.is_current(backend.db.engine):

@@ -18,6 +18,9 @@ from lethe.rows import Rows, Split
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The classes, in the order of their labels."""
 
+NAMES_AT_ONCE = 2_000_000
+"""Names whose hashes are held to be told apart; more take a pass over the file each."""
+
 
 class ParquetRows:
     """Rows of one or two Parquet files, with columns
@@ -112,11 +115,12 @@ class ParquetRows:
 
     def _check_names(self) -> None:
         for split, file in self._files.items():
-            if "name" in file.schema_arrow.names:
-                with _readable(self._paths[split]):
-                    names = file.read(columns=["name"])["name"]
-                if names.null_count or pc.count_distinct(names).as_py() != len(names):
-                    raise ValueError(f"{self._paths[split]}: names must be there and be unique")
+            if "name" not in file.schema_arrow.names:
+                continue
+            with _readable(self._paths[split]):
+                unique = _all_unique(file, "name")
+            if not unique:
+                raise ValueError(f"{self._paths[split]}: names must be there and be unique")
 
     def _tables(self, split: Split, size: int) -> Iterator[Any]:
         file = self._files[split]
@@ -154,6 +158,35 @@ def _open(path: Path) -> Any:
     ):
         raise ValueError(f"{path}: labels must be whole numbers or names, not {kind}")
     return file
+
+
+def _all_unique(file: Any, column: str) -> bool:
+    """Is every cell there, and none twice? Holds the hashes of a few million cells at a time."""
+    passes = -(-file.metadata.num_rows // NAMES_AT_ONCE)
+    for part in range(passes):
+        found = [np.empty(0, np.int64)]
+        for batch in file.iter_batches(columns=[column]):
+            if batch.column(0).null_count:
+                return False
+            texts = batch.column(0).to_pylist()
+            hashes = np.fromiter(map(hash, texts), np.int64, len(texts))
+            found.append(hashes[hashes % passes == part])
+        hashes = np.sort(np.concatenate(found))
+        twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        if len(twice) and _any_twice(file, column, set(twice.tolist())):
+            return False
+    return True
+
+
+def _any_twice(file: Any, column: str, hashes: set[int]) -> bool:
+    """Is it the text that comes twice, of those with these hashes, and not only its hash?"""
+    texts = [
+        text
+        for batch in file.iter_batches(columns=[column])
+        for text in batch.column(0).to_pylist()
+        if hash(text) in hashes
+    ]
+    return len(set(texts)) < len(texts)
 
 
 def _bytes(cell: Any) -> bytes:

@@ -7,6 +7,7 @@ redis_url      a Redis server (once a run), emptied before each test that asks f
 backend        an open, migrated Backend; runs the test twice: on SQLite and on PostgreSQL
 sqlite_backend, postgres_backend   the same, on one of the two
 trained        a home, made once a run, to copy: data set and model "digits", with a trigger planted
+bucket         a versioned S3 bucket of the test's own, on a server that runs once a run
 
 Wake-ups of these backends go to the real embedded broker under the test's home. Data sets,
 models and requests: tests/factories.py. Servers: tests/servers.py.
@@ -14,6 +15,7 @@ models and requests: tests/factories.py. Servers: tests/servers.py.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +30,7 @@ from core.backend import Backend, open_backend
 from core.db import Database
 from core.migrate import upgrade
 from core.settings import Settings
-from tests import servers
+from tests import buckets, servers
 from tests.once import once_a_run
 
 # Shared machines pause at will; a test that hangs meets pytest's time limit instead.
@@ -91,6 +93,21 @@ def redis_url(_redis_server: str) -> str:
     with redis.Redis.from_url(_redis_server) as client:
         client.flushall()
     return _redis_server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[buckets.Server]:
+    """An S3 server."""
+    with buckets.s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: buckets.Server, monkeypatch: pytest.MonkeyPatch) -> buckets.TestBucket:
+    """Versioned, as production's often are: nothing that is deleted is gone by itself."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    return s3.bucket(versioned=True)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -133,3 +134,7 @@ class Sweep:
         leftovers.clear(self._backend)
         for digest in self._backend.checkpoints.remove_orphans(keep, ORPHAN_SECONDS):
             log.info("removed checkpoint %s, which no version names", digest)
+        if (bucket := self._backend.bucket) is not None:
+            ended = bucket.end_uploads(bucket.url, timedelta(seconds=ORPHAN_SECONDS))
+            if ended:
+                log.info("ended %d uploads that somebody began and never ended", ended)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core import _lance, samples
+from core import samples
+from core._writer_locks import FileLock, NoLock
 from core.samples import (
     DatasetBusy,
     DatasetExists,
@@ -62,7 +63,7 @@ def test_a_data_set_in_use_is_not_dropped(
 ) -> None:
     monkeypatch.setattr(samples, "DROP_WAIT_SECONDS", 0.0)
     with (
-        _lance.WriterLock(root / "digits.lock").shared(),
+        FileLock(root / "digits.lock").shared(),
         pytest.raises(DatasetBusy, match="drop it later"),
     ):
         store.drop("digits")
@@ -93,7 +94,7 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 def test_object_stores_have_no_lock(store: SampleStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lance's own in-memory store stands for one: not a path, so nothing can be locked."""
-    lock = _lance.WriterLock(None)
+    lock = NoLock()
     with lock.shared(), lock.exclusive(0) as alone:
         assert not alone
     remote = SampleStore("memory://samples")

@@ -9,7 +9,8 @@ import lance
 import pytest
 from lance.dataset import DatasetOptimizer
 
-from core import _lance, _sample_batch
+from core import _sample_batch
+from core._writer_locks import FileLock
 from core.samples import (
     Purge,
     SampleStore,
@@ -90,7 +91,7 @@ def test_the_remains_of_a_killed_import_go_once_nobody_writes(
     table = _sample_batch.to_arrow(batch, schema)
     lance.fragment.write_fragments(table, str(root / "digits.lance"), mode="append")
     assert holding(root, 900)
-    with _lance.WriterLock(root / "digits.lock").shared():
+    with FileLock(root / "digits.lock").shared():
         assert not store.purge("digits", wait_seconds=0.05).complete
         assert holding(root, 900), "this might be a living writer's file"
     assert store.purge("digits").complete
@@ -98,7 +99,7 @@ def test_the_remains_of_a_killed_import_go_once_nobody_writes(
 
 
 def test_purge_waits_for_a_short_writer(store: SampleStore, root: Path) -> None:
-    lock = _lance.WriterLock(root / "digits.lock")
+    lock = FileLock(root / "digits.lock")
     held = threading.Event()
 
     def write() -> None:
