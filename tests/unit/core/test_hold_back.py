@@ -20,6 +20,9 @@ from core.incoming import HoldBack
         (9_999, False, (0.15, 0.15, 0.1)),
         (10_000, True, (0.05, 0.05, 0.0)),
         (10_000, False, (0.05, 0.05, 0.1)),
+        (200_000, True, (0.05, 0.05, 0.0)),
+        (1_000_000, True, (0.01, 0.01, 0.0)),
+        (1_000_000, False, (0.01, 0.01, 0.01)),
     ],
 )
 def test_shares_are_kept(count: int, has_test: bool, shares: tuple[float, ...]) -> None:

@@ -193,3 +193,26 @@ def test_a_secret_that_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         made_once(tmp_path / "secret", fail)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"store_access_key": "a"}, "belong together"),
+        ({"store_url": "s3://key:secret@bucket/lethe"}, "without keys"),
+        ({"store_url": "s3://"}, "want s3://BUCKET"),
+        ({"store_url": "gs://bucket/lethe"}, "gs:// is not supported"),
+    ],
+)
+def test_a_store_that_cannot_be_one_is_refused_without_its_keys(
+    tmp_path: Path, changed: dict[str, str], expected: str
+) -> None:
+    with pytest.raises(SettingsError, match=expected) as told:
+        read_settings(home=tmp_path, **changed)
+    assert "key:secret" not in str(told.value)
+
+
+def test_the_keys_of_a_store_are_masked(tmp_path: Path) -> None:
+    read = read_settings(home=tmp_path, store_access_key="known", store_secret_key="hidden")
+    assert "known" not in repr(read)
+    assert "hidden" not in repr(read)
