@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -165,22 +165,25 @@ def fingerprints(images: npt.NDArray[np.uint8]) -> Int64:
 
 
 def checked(
-    batches: Iterable[SampleBatch], schema: pa.Schema, taken: Int64
+    batches: Iterable[SampleBatch], schema: pa.Schema, taken_in: Callable[[int, int], Int64]
 ) -> Iterator[pa.RecordBatch]:
     """Convert a stream of batches, and hold it to new, ascending keys.
 
-    `taken`: int64, ascending, the keys that are in the data set.
+    `taken_in`: the keys, from one to another, that are in the data set; asked once for what lies
+    past the first key, of which new samples have none.
     Ascending keys show every repetition inside the stream without remembering it.
     """
-    last = -1
+    last, all_new = -1, False
     for batch in batches:
         if not len(batch):
             continue
         keys = np.asarray(batch.keys, np.int64)
         if keys[0] <= last or np.any(np.diff(keys) <= 0):
             raise SamplesInvalid("Keys must be unique, at least 0, and ascend through an append")
+        if last < 0:
+            all_new = not len(taken_in(int(keys[0]), 2**63 - 1))
         last = int(keys[-1])
-        if len(taken) and np.any(taken[np.searchsorted(taken[:-1], keys)] == keys):
+        if not all_new and np.isin(keys, taken_in(int(keys[0]), last)).any():
             raise SamplesInvalid(
                 f"Keys {keys[0]} to {last} are partly in the data set already: "
                 "give new samples new keys"

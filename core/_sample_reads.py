@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,15 @@ def of_split(split: Split | None) -> str | None:
     return None if split is None else f"split = {SPLIT_CODE[split]}"
 
 
+def class_counts(ds: Any, where: str | None) -> dict[int, int]:
+    """Rows by label, in the order of the labels."""
+    found: Counter[int] = Counter()
+    for batch in ds.scanner(columns=["label"], filter=where).to_batches():
+        labels, counts = np.unique(batch.column("label").to_numpy(), return_counts=True)
+        found.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
+    return dict(sorted(found.items()))
+
+
 def find_sample_ids(ds: Any, wanted: pa.Array) -> dict[str, int]:
     """Key by name, of the wanted names that are there."""
     found: dict[str, int] = {}
@@ -41,19 +52,29 @@ def find_sample_ids(ds: Any, wanted: pa.Array) -> dict[str, int]:
 def copies(ds: Any, keys: Int64) -> Int64:
     """Keys, ascending, of the other rows with the very pixels of a row with one of these keys.
 
-    Found by fingerprint, then compared: another's sample is not erased for a collision.
+    Found by fingerprint, then compared: another's sample is not erased for a collision. Of a row
+    it reads eight bytes and keeps none, but of those that are alike.
     """
-    light = ds.to_table(columns=["key", "fingerprint"])
-    there, prints = (light.column(name).to_numpy() for name in ("key", "fingerprint"))
-    named = np.isin(there, keys)
-    others = ~named & np.isin(prints, prints[named])
-    if not others.any():
+    mine = positions(ds, np.sort(keys))
+    light = ds.take(mine.tolist(), columns=["fingerprint"])
+    prints = np.unique(light.column("fingerprint").to_numpy())
+    if not len(prints):
         return np.empty(0, np.int64)
-    originals = rows_at(ds, np.flatnonzero(named & np.isin(prints, prints[others])))
+    pieces, start = [np.empty(0, np.intp)], 0
+    for batch in ds.scanner(columns=["fingerprint"], scan_in_order=True).to_batches():
+        found = batch.column("fingerprint").to_numpy()
+        at = np.searchsorted(prints[:-1], found)
+        pieces.append(start + np.flatnonzero(prints[at] == found))
+        start += len(found)
+    others = np.setdiff1d(np.concatenate(pieces), mine)
+    if not len(others):
+        return np.empty(0, np.int64)
+    alike = rows_at(ds, others)
+    theirs = ds.take(others.tolist(), columns=["fingerprint"]).column("fingerprint").to_numpy()
+    originals = rows_at(ds, mine[np.isin(light.column("fingerprint").to_numpy(), theirs)])
     pixels = {image.tobytes() for image in originals.images}
-    found = rows_at(ds, np.flatnonzero(others))
-    same = [image.tobytes() in pixels for image in found.images]
-    return np.sort(found.keys[np.array(same, np.bool_)])
+    same = [image.tobytes() in pixels for image in alike.images]
+    return np.sort(alike.keys[np.array(same, np.bool_)])
 
 
 def take(ds: Any, keys: Int64) -> SampleBatch | None:
@@ -74,8 +95,11 @@ def of_class(ds: Any, label: int, n: int, after: int) -> SampleBatch:
     return batch
 
 
-def take_random(ds: Any, code: int, n: int, seed: int, banned: Int64) -> SampleBatch | int:
-    """`n` random samples of a split, in random order; their number when they are too few.
+def take_random(
+    ds: Any, code: int, n: int, seed: int, banned: Int64, below: int
+) -> SampleBatch | int:
+    """`n` random samples of a split with keys below `below`, in random order; how many there are
+    when they are too few.
 
     Draws positions and looks at those rows only, so that the cost hangs on `n`. Where the
     split is rare or the data set small, scanning its light columns is faster.
@@ -88,22 +112,44 @@ def take_random(ds: Any, code: int, n: int, seed: int, banned: Int64) -> SampleB
         order = np.argsort(where)
         light = ds.take(where[order].tolist(), columns=["key", "split"])
         keep = np.empty(len(where), np.bool_)
-        keep[order] = _eligible(light, code, banned)
+        keep[order] = _eligible(light, code, banned, below)
         if np.count_nonzero(keep) >= n:
             return rows_at(ds, where[keep][:n])
         draws *= 4
-    eligible = _eligible(ds.to_table(columns=["key", "split"]), code, banned)
-    where = np.flatnonzero(eligible)
+    scanner = ds.scanner(columns=["key", "split"], scan_in_order=True)
+    pieces = [_eligible(pa.table(each), code, banned, below) for each in scanner.to_batches()]
+    where = np.flatnonzero(np.concatenate([np.empty(0, np.bool_), *pieces]))
     if len(where) < n:
         return len(where)
     return rows_at(ds, np.random.default_rng(seed).choice(where, n, replace=False))
 
 
-def _eligible(light: pa.Table, code: int, banned: Int64) -> npt.NDArray[np.bool_]:
-    """Which rows are of the split and not banned."""
+def _eligible(light: pa.Table, code: int, banned: Int64, below: int) -> npt.NDArray[np.bool_]:
+    """Which rows are of the split, early enough and not banned."""
     keep: npt.NDArray[np.bool_] = light.column("split").to_numpy() == code
-    keep[keep] = ~np.isin(light.column("key").to_numpy()[keep], banned)
+    keys = light.column("key").to_numpy()[keep]
+    keep[keep] = (keys < below) & ~np.isin(keys, banned)
     return keep
+
+
+def some(ds: Any, where: str, most: int, seed: int) -> Positions | None:
+    """Positions of `most` rows that the filter leaves; None when there are not more.
+
+    Which they are hangs on their keys alone, so that the others stay when one is deleted.
+    """
+    if not more_than(ds, where, most):
+        return None
+    keys = ds.to_table(columns=["key"], filter=where).column("key").to_numpy()
+    order = np.argsort(_mixed(keys, seed), kind="stable")
+    return positions(ds, np.sort(keys[order[:most]]))
+
+
+def _mixed(keys: Int64, seed: int) -> npt.NDArray[np.uint64]:
+    """The keys, well stirred (the finaliser of SplitMix64, Steele et al. 2014)."""
+    z = keys.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def load(ds: Any, where: str | None, banned: Int64) -> SampleBatch:
@@ -119,15 +165,64 @@ def load(ds: Any, where: str | None, banned: Int64) -> SampleBatch:
 def positions(ds: Any, wanted: Int64) -> Positions:
     """Where the rows with these keys (ascending) are, counted without the deleted rows.
 
-    Keys ascend within a fragment: an append demands it and a rewrite keeps the order.
+    Keys ascend within a fragment: an append demands it and a rewrite keeps the order. So the
+    first and the last key of a fragment tell whether it has to be read.
     """
+    ranges = key_ranges(ds)
+    hit = np.searchsorted(wanted, ranges.first) < np.searchsorted(wanted, ranges.last, "right")
+    if not hit.any():
+        return np.empty(0, np.intp)
+    read = [each for each, one in zip(ranges.fragments, hit, strict=True) if one]
+    rows = ranges.rows[hit]
+    gap = ranges.start[hit] - (np.cumsum(rows) - rows)  # from where it is read to where it is
     pieces, start = [np.empty(0, np.intp)], 0
-    for batch in ds.scanner(columns=["key"], scan_in_order=True).to_batches():
+    scanner = ds.scanner(columns=["key"], fragments=read, scan_in_order=True)
+    for batch in scanner.to_batches():
         keys = batch.column("key").to_numpy()
         at = np.searchsorted(keys[:-1], wanted)
         pieces.append(start + at[keys[at] == wanted])
         start += len(keys)
-    return np.concatenate(pieces)
+    local = np.concatenate(pieces)
+    return local + gap[np.searchsorted(np.cumsum(rows), local, "right")]
+
+
+@dataclass(frozen=True)
+class KeyRanges:
+    """The fragments that have rows, where the rows of each begin, how many there are, and its
+    first and last key."""
+
+    fragments: list[Any]
+    start: Int64
+    rows: Int64
+    first: Int64
+    last: Int64
+
+
+def key_ranges(ds: Any) -> KeyRanges:
+    """Two rows of each fragment are read: the cost hangs on the fragments, 64k rows each."""
+    fragments = [each for each in ds.get_fragments() if each.count_rows()]
+    rows = np.array([each.count_rows() for each in fragments], np.int64)
+    end = np.cumsum(rows)
+    ends = np.stack([end - rows, end - 1], axis=1).reshape(-1)
+    keys = ds.take(ends.tolist(), columns=["key"]).column("key").to_numpy().reshape(-1, 2)
+    return KeyRanges(fragments, end - rows, rows, keys[:, 0], keys[:, 1])
+
+
+def keys_in(ds: Any, least: int, most: int) -> Int64:
+    """Every key from `least` to `most`, ascending; fragments that have none are not read."""
+    ranges = key_ranges(ds)
+    hit = (ranges.first <= most) & (ranges.last >= least)
+    read = [each for each, one in zip(ranges.fragments, hit, strict=True) if one]
+    if not read:
+        return np.empty(0, np.int64)
+    where = f"key >= {least} AND key <= {most}"
+    table = ds.scanner(columns=["key"], fragments=read, filter=where).to_table()
+    return np.sort(table.column("key").to_numpy())
+
+
+def more_than(ds: Any, where: str, n: int) -> bool:
+    """Are there more than `n` rows that the filter leaves? Reads until it knows."""
+    return bool(ds.scanner(columns=["key"], filter=where, limit=n + 1).to_table().num_rows > n)
 
 
 def rows_at(ds: Any, where: Positions) -> SampleBatch:

@@ -93,8 +93,7 @@ def settle(
     """
     with db.transaction() as tx:
         dataset = datasets.locked(tx, dataset_id)
-        keys = samples.keys(dataset_id)
-        left = keys[keys >= dataset.next_key]
+        left = samples.keys_from(dataset_id, dataset.next_key)
         if len(left):
             samples.delete(dataset_id, left.tolist())
         if abandoned:

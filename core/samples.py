@@ -5,8 +5,10 @@ sample ids are stored uncompressed, so that an auditor can search the files for 
 an erased sample, and a search that finds nothing means something. (Compression bit-packs
 dark pixels and cuts names into symbols; it would save a few per cent on small images.)
 
-There is no index: at 10^6 rows a B-tree saves a millisecond on a thousand keys, and each
-index is one more copy that must be destroyed. Scans read light columns only.
+There is no index: each is one more copy that must be destroyed, and Lance writes all of it anew
+with every compaction, which then costs what the whole data set does. A key is found by the first
+and last key of each fragment. Subjects and copies are found by a scan of one column of eight bytes
+a row, in a stream: at 10^7 rows a fifth of a second of CPU time, and no memory (docs/scale.md).
 """
 
 from __future__ import annotations
@@ -18,9 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from core import _sample_batch as columns
 from core import _sample_reads as reads
 from core._lance import (
@@ -29,15 +28,15 @@ from core._lance import (
     DatasetExists,
     DatasetMissing,
     ForkedProcessError,
-    LanceStore,
     SamplesInvalid,
     SamplesMissing,
     SampleStoreUnreadable,
     TooFewSamples,
     load_lance,
 )
-from core._sample_batch import LIGHT, SPLIT_CODE, SPLITS, Found, Int64, SampleBatch, Split, pick
+from core._sample_batch import SPLIT_CODE, SPLITS, Found, Int64, SampleBatch, Split, pick
 from core._sample_purge import Purge, remove_versions, rewrite_fragments
+from core._sample_reader import SampleReader
 from core._writer_locks import DatasetBusy
 from core.object_store import Destroyed
 from core.points import reached
@@ -65,7 +64,7 @@ DELETE_KEYS = 100_000  # one commit; its predicate stays under a megabyte
 DROP_WAIT_SECONDS = 10.0
 
 
-class SampleStore(LanceStore):
+class SampleStore(SampleReader):
     """Training samples under one path or object-store URL; threads may share it.
 
     Every call works on one version of the data set. A reader whose version a purge took
@@ -145,19 +144,18 @@ class SampleStore(LanceStore):
     ) -> int:
         """Stream samples in; all of them appear at once, or none. Returns how many.
 
-        Memory holds one fragment (see `fragment_rows`) and 8 bytes for each row that is
-        there already. Keys must ascend through the append and be new; sample ids should be
-        new too, which is the caller's to see to. `progress` is told the number of samples
-        written so far.
+        Memory holds one fragment (see `fragment_rows`). Keys must ascend through the append and
+        be new; sample ids should be new too, which is the caller's to see to. `progress` is told
+        the number of samples written so far.
 
         Raises: SamplesInvalid; and what `batches` raises. Then nothing was added.
         """
         schema, rows = self._open(dataset).schema, 0
         try:
             with self._writing(dataset) as check:
-                taken = np.sort(self.keys(dataset))
                 fragments: list[Any] = []
-                for table in columns.by_fragment(columns.checked(batches, schema, taken), schema):
+                checked = columns.checked(batches, schema, partial(self._keys_in, dataset))
+                for table in columns.by_fragment(checked, schema):
                     fragments += self._write(dataset, table)
                     rows += table.num_rows
                     if progress is not None:
@@ -168,6 +166,9 @@ class SampleStore(LanceStore):
             self._clean(dataset, wait_seconds=0)  # what was written belongs to no version
             raise
         return rows
+
+    def _keys_in(self, dataset: str, least: int, most: int) -> Int64:
+        return self._retry(dataset, lambda ds: reads.keys_in(ds, least, most))
 
     def delete(self, dataset: str, keys: Iterable[int]) -> int:
         """Delete samples by key; keys that are not there are passed over. Returns how many.
@@ -220,109 +221,6 @@ class SampleStore(LanceStore):
         if alone:
             self._bucket.end_uploads(uri)
         return self._bucket.destroy_old_versions(uri)
-
-    # Reading: light columns
-
-    def count(self, dataset: str, split: Split | None = None) -> int:
-        """How many samples it holds, in all or in one split."""
-        where = reads.of_split(split)
-        return self._retry(dataset, lambda ds: int(ds.count_rows(where)))
-
-    def class_counts(self, dataset: str, split: Split | None = None) -> dict[int, int]:
-        """Samples by label, in the order of the labels."""
-        where = reads.of_split(split)
-        table = self._retry(dataset, lambda ds: ds.to_table(columns=["label"], filter=where))
-        labels, counts = np.unique(table.column("label").to_numpy(), return_counts=True)
-        return dict(zip(labels.tolist(), counts.tolist(), strict=True))
-
-    def keys(self, dataset: str, split: Split | None = None) -> Int64:
-        """int64[N]: every key, in stored order."""
-        where = reads.of_split(split)
-        table = self._retry(dataset, lambda ds: ds.to_table(columns=["key"], filter=where))
-        return np.asarray(table.column("key").to_numpy(), np.int64)
-
-    def find_subject(self, dataset: str, subjects: Iterable[int]) -> Found:
-        """The samples of these subjects, in stored order; none is no error."""
-        where = reads.is_in("subject", sorted({int(subject) for subject in subjects}))
-        table = self._retry(dataset, lambda ds: ds.to_table(columns=LIGHT, filter=where))
-        return Found(*(table.column(name).to_numpy() for name in LIGHT))
-
-    def subjects_of(self, dataset: str, keys: Iterable[int]) -> dict[int, int]:
-        """The number of each sample's subject, by key; keys that are not there are left out."""
-        where, names = reads.is_in("key", sorted({int(key) for key in keys})), ["key", "subject"]
-        table = self._retry(dataset, lambda ds: ds.to_table(columns=names, filter=where))
-        return dict(zip(*(table.column(name).to_pylist() for name in names), strict=True))
-
-    def find_sample_ids(self, dataset: str, sample_ids: Iterable[str]) -> dict[str, int]:
-        """Key of each of these sample ids; those that are not there are left out.
-
-        Compared in Arrow, never through a filter's text: an id may hold any character.
-        """
-        wanted = pa.array(sorted(set(sample_ids)), pa.string())
-        return self._retry(dataset, lambda ds: reads.find_sample_ids(ds, wanted))
-
-    def copies(self, dataset: str, keys: Iterable[int] | Int64) -> Int64:
-        """Keys, ascending, of the other samples whose pixels are exactly those of these.
-
-        Whatever their label, split or subject. Keys that are not there are passed over.
-        """
-        wanted = np.fromiter(keys, np.int64)
-        return self._retry(dataset, lambda ds: reads.copies(ds, wanted))
-
-    # Reading: samples
-
-    def take(self, dataset: str, keys: Sequence[int] | Int64) -> SampleBatch:
-        """The samples with these keys, in the order asked for, repetitions included.
-
-        Raises: SamplesMissing, which lists the keys that are not there.
-        """
-        asked = np.asarray(keys, np.int64).reshape(-1)
-        unique, inverse = np.unique(asked, return_inverse=True)
-
-        batch = self._retry(dataset, lambda ds: reads.take(ds, unique))
-        if batch is None:
-            missing = sorted(set(unique.tolist()) - set(self.keys(dataset).tolist()))
-            raise SamplesMissing(
-                f"{len(missing)} samples are not in data set {dataset!r} (keys "
-                f"{', '.join(map(str, missing[:5]))}, ...): leave them out, they may be erased",
-                missing,
-            )
-        return columns.pick(batch, inverse)
-
-    def take_random(
-        self, dataset: str, split: Split, n: int, *, seed: int, exclude: Iterable[int] = ()
-    ) -> SampleBatch:
-        """`n` random samples of the split, none twice, none of the keys in `exclude`.
-
-        The same content and seed give the same samples in the same order.
-
-        Raises: TooFewSamples.
-        """
-        banned = np.array(sorted({int(key) for key in exclude}), np.int64)
-
-        batch = self._retry(
-            dataset, lambda ds: reads.take_random(ds, SPLIT_CODE[split], n, seed, banned)
-        )
-        if isinstance(batch, int):
-            raise TooFewSamples(
-                f"Data set {dataset!r} has {batch} samples of split {split!r} to choose from, "
-                f"not {n}: ask for fewer"
-            )
-        return batch
-
-    def of_class(self, dataset: str, label: int, n: int, *, after: int = -1) -> SampleBatch:
-        """The next `n` samples of a class with keys above `after`, whatever their split."""
-        return self._retry(dataset, lambda ds: reads.of_class(ds, label, n, after))
-
-    def load(self, dataset: str, split: Split, *, exclude: Iterable[int] = ()) -> SampleBatch:
-        """Every sample of the split, in stored order, but for the keys in `exclude`.
-
-        Holds the split in memory once: N * C * H * W bytes, and one scan batch.
-        """
-        banned = np.array(sorted({int(key) for key in exclude}), np.int64)
-
-        where = reads.of_split(split)
-        return self._retry(dataset, lambda ds: reads.load(ds, where, banned))
 
 
 def _delete(ds: Any, predicate: str) -> int:

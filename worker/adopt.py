@@ -75,7 +75,7 @@ def import_model(
         "origin": f"imported: trained on {dataset.name}",
         "file_sha256": hashlib.sha256(data).hexdigest(),
     }
-    trained = len(load_split(backend, dataset, "train"))
+    trained = backend.samples.count(dataset.id, "train")
     stored = engine.save_model(vib)
     with backend.db.transaction() as tx:
         late.lock_models(tx, dataset)

@@ -122,8 +122,7 @@ def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[
 
 def _there(context: Context, named_by: list[ErasureRequest]) -> NDArray[np.int64]:
     """Keys of the samples of these requests that are not deleted yet."""
-    keys = context.keys_of(named_by)
-    return keys[np.isin(keys, context.engine.backend.samples.keys(context.dataset.id))]
+    return context.engine.backend.samples.there(context.dataset.id, context.keys_of(named_by))
 
 
 def _plan(context: Context, deletable: list[ErasureRequest], batch: SampleBatch) -> dict[str, Any]:

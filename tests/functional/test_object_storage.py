@@ -16,6 +16,7 @@ from tests.buckets import TestBucket
 from tests.functional.conftest import SECRET, prepare
 from tests.functional.deployment import Deployment
 from tests.functional.launching import Launch
+from tests.functional.test_docs import ROOT, run
 
 
 @pytest.fixture
@@ -91,3 +92,21 @@ def test_a_store_that_cannot_be_used_is_one_line(
     assert done.returncode == 1
     assert "there is no such bucket" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_guide(tmp_path: Path, bucket: TestBucket) -> None:
+    variables = bucket.variables
+    run(
+        ROOT / "docs/guides/object-storage.md",
+        tmp_path,
+        {
+            "s3://lethe-store/production": variables["LETHE_STORE_URL"],
+            "https://s3.example.org": variables["LETHE_STORE_ENDPOINT"],
+            "the-access-key": variables["LETHE_STORE_ACCESS_KEY"],
+            "the-secret-key": variables["LETHE_STORE_SECRET_KEY"],
+        },
+    )
+    assert any("/samples/" in where for where in bucket.everything())
+    assert any("/checkpoints/" in where for where in bucket.everything())
