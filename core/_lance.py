@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,6 +62,10 @@ class SampleStoreUnreadable(Unavailable):
 
 class ForkedProcessError(Exception):
     """Lance was used before this process was forked from its parent."""
+
+
+class _PurgedMeanwhile(Exception):
+    """The newest version was the newest no longer once it was read."""
 
 
 _first_user: int | None = None
@@ -128,6 +132,9 @@ class LanceStore:
     def _open(self, dataset: str) -> Any:
         uri = self._uri(dataset)
         try:
+            for _ in range(ATTEMPTS):
+                with suppress(_PurgedMeanwhile):
+                    return self._newest(uri)
             return load_lance().dataset(uri, storage_options=self._options)
         except LANCE_ERRORS as err:
             # Lance says the same of a data set that has lost its manifests.
@@ -138,6 +145,15 @@ class LanceStore:
                     f"(`lethe dataset import {dataset} --from ...`)"
                 ) from err
             raise self._unreadable(dataset, err) from err
+
+    def _newest(self, uri: str) -> Any:
+        try:
+            return load_lance().dataset(uri, storage_options=self._options)
+        except LANCE_ERRORS as err:
+            # Between the look for the newest version and its reading a purge took it away.
+            if "Not found" in str(err) and ".manifest" in str(err):
+                raise _PurgedMeanwhile from err
+            raise
 
     def _retry(self, dataset: str, call: Callable[[Any], T]) -> T:
         """Call with the newest version; again while others change the data set."""

@@ -265,3 +265,18 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path, at: int) -> None:
     path.write_bytes(bytes(whole))
     with pytest.raises(ValueError, match=r"rows.parquet(, row 0| is damaged)"):
         joined(Subjected(open_source(f"parquet:{path}")))
+
+
+def test_names_are_told_apart_a_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lethe.parquet.NAMES_AT_ONCE", 3)
+    path = tmp_path / "named.parquet"
+    parquet(path, rows=20, name=[f"name {i}" for i in range(20)])
+    assert open_source(f"parquet:{path}").sizes == {"train": 20}
+    parquet(path, rows=20, name=[f"name {i % 19}" for i in range(20)])
+    with pytest.raises(ValueError, match="names must be there and be unique"):
+        open_source(f"parquet:{path}")
+    monkeypatch.setattr("lethe.parquet.hash", lambda text: len(text), raising=False)
+    parquet(path, rows=20, name=[f"name {i}" for i in range(20)])
+    assert open_source(f"parquet:{path}").sizes == {"train": 20}, "a hash that comes twice is none"

@@ -14,6 +14,7 @@ from core import _lance
 from core.samples import (
     ForkedProcessError,
     SampleStore,
+    SampleStoreUnreadable,
 )
 from tests.unit.core.samples.making import ROWS, assert_batch, batch_of, holding
 
@@ -51,6 +52,25 @@ def test_readers_in_other_processes_notice_nothing(store: SampleStore, root: Pat
         rounds = int(reader.stdout.read())
         assert reader.wait() == 0
     assert rounds >= 3
+
+
+def test_a_version_that_is_purged_while_it_is_opened_is_passed_over(
+    store: SampleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, real = [], lance.dataset
+
+    def open_late(*args: object, **options: object) -> object:
+        opened.append(1)
+        if len(opened) < 3 or lost:
+            raise ValueError("Not found: digits.lance/_versions/18446744073709551594.manifest")
+        return real(*args, **options)
+
+    lost = False
+    monkeypatch.setattr(lance, "dataset", open_late)
+    assert store.count("digits") == ROWS
+    lost = True
+    with pytest.raises(SampleStoreUnreadable, match="restore it"):
+        store.count("digits")
 
 
 def test_writers_at_once_lose_nothing(store: SampleStore, root: Path) -> None:
