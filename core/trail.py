@@ -12,7 +12,17 @@ from sqlalchemy.orm import Session
 from core.audit import canonical, timestamp
 from core.records import AuditEvent
 
-NOUNS = ("erasure_request", "job", "version", "model", "dataset", "certificate", "delivery", "key")
+NOUNS = (
+    "erasure_request",
+    "job",
+    "version",
+    "model",
+    "dataset",
+    "certificate",
+    "delivery",
+    "legal_hold",
+    "key",
+)
 """What events are about, for a front end to offer; `Wanted` takes any."""
 
 LONGEST = timedelta(minutes=2)

@@ -41,8 +41,8 @@ class Scene:
             assert row is not None
             postmaster = int(_fields(row[0])[1])
             return {
-                "service": sum(_cpu(pid) for pid in _family(self.service)),
-                "database": sum(_cpu(pid) for pid in _family(postmaster)),
+                "service": cpu_of(self.service),
+                "database": cpu_of(postmaster),
             }
 
 
@@ -92,14 +92,15 @@ def _service(home: Path, database: str, broker: str, workers: int) -> Iterator[t
             [*command, "--workers", str(workers)], env=environment, stdout=log, stderr=log
         )
         try:
-            _wait_for(f"http://127.0.0.1:{port}/readyz", process)
+            wait_for(f"http://127.0.0.1:{port}/readyz", process)
             yield process.pid, port
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Until the address answers 200; the process must not end meanwhile."""
     until = time.monotonic() + 60
     while True:
         try:
@@ -111,6 +112,11 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         assert process.poll() is None, f"the service ended with {process.returncode}"
         assert time.monotonic() < until, "the service is not ready"
         time.sleep(0.1)
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU so far of a process and all below it."""
+    return sum(_cpu(each) for each in _family(pid))
 
 
 def _family(pid: int) -> list[int]:

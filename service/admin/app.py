@@ -15,6 +15,7 @@ from service.admin.pages import (
     erasure_requests,
     jobs,
     keys,
+    legal_holds,
     models,
     overview,
     sign_in,
@@ -32,6 +33,7 @@ PAGES = (
     models,
     datasets,
     audit,
+    legal_holds,
     keys,
     system,
 )

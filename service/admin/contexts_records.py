@@ -10,7 +10,7 @@ from typing import ClassVar
 from core.contents import ErasedBy, Samples, Sizes
 from core.facts import ModelFacts
 from core.lineage import Lineage, Step
-from core.records import ApiKey, AuditEvent, Dataset, Subject
+from core.records import ApiKey, AuditEvent, Dataset, LegalHold, Subject
 from core.system import Part, Process, Setting
 from service.admin.explained import Explained
 from service.admin.lineage_picture import Row
@@ -121,13 +121,28 @@ class Audit:
 
 @dataclass(frozen=True)
 class KeyList:
-    """Every key. made: the text of one that was made just now, shown this once."""
+    """Every key. made: one that was made or rotated just now, and its text, shown this once.
+
+    models: names of those that a key is for alone, by id; every_model: all there are.
+    """
 
     template: ClassVar[str] = "keys.html"
     keys: Sequence[ApiKey]
+    models: Mapping[str | None, str]
+    every_model: Sequence[str]
     scopes: Mapping[str, str]
     made: tuple[ApiKey, str] | None
     now: datetime
+
+
+@dataclass(frozen=True)
+class LegalHolds:
+    """Holds with the names of their models; models: all that one can be placed on."""
+
+    template: ClassVar[str] = "legal_holds.html"
+    holds: Sequence[tuple[LegalHold, str]]
+    listing: Listing
+    models: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ PAGES = [
     "/admin/datasets/people",
     "/admin/datasets/people/subjects",
     "/admin/audit",
+    "/admin/legal-holds",
     "/admin/system",
 ]
 
@@ -231,6 +232,24 @@ def test_a_key_is_shown_once_works_and_is_revoked(
         assert keys.listed(session)[0].revoked_at is not None
 
 
+def test_a_key_for_one_model_is_rotated(admin: SignIn, api: TestClient) -> None:
+    client = admin("admin")
+    form = {"name": "shop", "scopes": ["read"], "model": "digits"}
+    found = re.search(r'id="made-key">([^<]+)<', client.post("/admin/keys", data=form).text)
+    assert found is not None
+    assert "for digits alone" in text_of(client, "/admin/keys")
+    old, key_id = found[1], found[1].partition(".")[0]
+    rotated = client.post(f"/admin/keys/{key_id}/rotate", data={"hours": "0"})
+    assert rotated.status_code == 201
+    found = re.search(r'id="made-key">([^<]+)<', rotated.text)
+    assert found is not None
+    for text, status in ((old, 401), (found[1], 200)):
+        headers = {"Authorization": f"Bearer {text}"}
+        assert api.get("/models/digits", headers=headers).status_code == status
+    assert client.post(f"/admin/keys/{key_id}/rotate", data={"hours": "1"}).status_code == 201
+    assert "old secret until" in text_of(client, "/admin/keys")
+
+
 @pytest.mark.parametrize(
     ("form", "why"),
     [
@@ -244,6 +263,26 @@ def test_a_key_that_cannot_be(admin: SignIn, form: dict[str, str], why: str) -> 
     answer = admin("admin").post("/admin/keys", data=form)
     assert answer.status_code == 422
     assert why in answer.text
+
+
+def test_a_hold_is_placed_refuses_and_is_released(admin: SignIn, api: TestClient) -> None:
+    client, place = admin("review"), "/admin/legal-holds"
+    request_id = posted(api, "subject-3")["id"]
+    form = {"model": "digits", "subject": "subject-3", "reason": "a court asked"}
+    assert client.post(place, data=form).headers["location"] == place
+    page = text_of(client, place)
+    assert "The hold is in force: 2 samples are kept." in page
+    assert "subject-3" not in page
+    assert "In force digits a person, 2 samples a court asked" in page
+    assert api.get(f"/erasure-requests/{request_id}").json()["status"] == "rejected"
+    both = {**form, "samples": "train/00001\n"}
+    assert client.post(place, data=both).status_code == 422
+    [hold_id] = set(re.findall(r"hold_\w{26}", client.get(place).text))
+    assert admin("read").post(f"{place}/{hold_id}/release", data={"reason": "x"}).status_code == 403
+    assert client.post(f"{place}/{hold_id}/release", data={"reason": "over"}).status_code == 303
+    assert "Released: over" in text_of(client, place)
+    assert "Nothing is held." in text_of(client, f"{place}?only=yes")
+    assert posted(api, "subject-3")["status"] == "scheduled"
 
 
 def test_the_system_without_a_secret(admin: SignIn, api_backend: Backend) -> None:

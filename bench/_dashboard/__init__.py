@@ -1,0 +1,1 @@
+"""Parts of bench.dashboard: a database that is years old, pages asked for, plans looked at."""
