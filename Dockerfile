@@ -53,7 +53,7 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 # Ready, not only alive: what waits for this container wants to be answered. A worker listens
 # nowhere; whoever runs one looks at the age of LETHE_ALIVE_FILE instead.
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=180s --retries=3 \
   CMD ["python", "-Ic", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 
 
