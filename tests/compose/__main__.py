@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
 NONE = """\
@@ -33,16 +34,15 @@ def missing() -> str | None:
     return None
 
 
-def main(options: list[str]) -> int:
-    """Run them; returns the exit status: 2 where there is no engine."""
+def main(options: list[str]) -> NoReturn:
+    """Become pytest, which on Ctrl-C takes the stack down; status 2 where there is no engine."""
     reason = missing()
     if reason:
         sys.stderr.write(NONE.format(reason=reason))
-        return 2
+        sys.exit(2)
     command = [sys.executable, "-m", "pytest", "-v", "--exitfirst", "--durations=0", str(HERE)]
-    variables = os.environ | {"LETHE_TEST_COMPOSE": "1"}
-    return subprocess.run([*command, *options], env=variables, check=False).returncode
+    os.execve(sys.executable, [*command, *options], os.environ | {"LETHE_TEST_COMPOSE": "1"})
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
