@@ -15,7 +15,11 @@ STRATEGIES = (DEFAULT_STRATEGY, "rfu_ss_paper", "retrain")
 
 @dataclass(frozen=True)
 class NewRequest:
-    """What a caller asks for: the samples of one subject, or the samples named."""
+    """What a caller asks for: the samples of one subject, or the samples named.
+
+    subject_hash: in place of `subject_id`, the keyed hash of a subject that was found by another
+    form of its name; subject_named: what it was found by, for the certificate's commitment.
+    """
 
     model: str
     subject_id: str | None = None
@@ -24,10 +28,12 @@ class NewRequest:
     regulation: str | None = None
     callback_url: str | None = None
     strategy: str | None = None
+    subject_hash: str | None = None
+    subject_named: str | None = None
 
     def check(self) -> None:
         """Raise `Invalid` unless this can be asked for at all."""
-        if bool(self.subject_id) == bool(self.sample_ids):
+        if bool(self.subject_id or self.subject_hash) == bool(self.sample_ids):
             raise Invalid("give either subject_id or sample_ids, not both and not neither")
         if self.strategy is not None and self.strategy not in STRATEGIES:
             raise Invalid(f"unknown strategy {self.strategy!r}; use {', '.join(STRATEGIES)}")
@@ -61,9 +67,13 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it was posted: what is asked for, by whose key, in which call."""
+    """A request as it was posted: what is asked for, by whose key, in which call.
+
+    opendsr_id: the OpenDSR request that it is a part of.
+    """
 
     new: NewRequest
     key_id: str | None = None
     repeat: Repeat | None = None
     call: Call = Call()
+    opendsr_id: str | None = None

@@ -13,6 +13,7 @@ from core.checkpoints import CheckpointStore
 from core.db import Database
 from core.identities import Identities
 from core.object_store import Bucket, bucket_of
+from core.opendsr_signer import OpenDsrSigner, open_opendsr
 from core.outbound import Outbound
 from core.queue import Queue
 from core.samples import SampleStore
@@ -41,6 +42,11 @@ class Backend:
         """Calls to addresses that others name."""
         return Outbound(self.settings)
 
+    @cached_property
+    def opendsr(self) -> OpenDsrSigner | None:
+        """Signs what is said by OpenDSR; None where that is not set up."""
+        return open_opendsr(self.settings)
+
     def check_store(self) -> None:
         """Raise `SettingsError` when the store is a bucket that cannot be used as one."""
         if self.bucket is not None:
@@ -63,7 +69,7 @@ def open_backend(settings: Settings, send: Callable[[str], None] | None = None) 
             queue.wake(job_id, name)
 
     db = Database(settings.database, chain=audit.chain, send=send or to_who_serves)
-    return Backend(
+    backend = Backend(
         settings=settings,
         db=db,
         bucket=bucket,
@@ -73,6 +79,9 @@ def open_backend(settings: Settings, send: Callable[[str], None] | None = None) 
         identities=Identities(settings.secret_bytes),
         signer=open_signer(settings),
     )
+    if settings.opendsr_url or settings.opendsr_key or settings.opendsr_certificate:
+        _ = backend.opendsr  # what cannot be signed with is said at the start
+    return backend
 
 
 def _locks(settings: Settings, db: Database, bucket: Bucket | None) -> Callable[[str], Lock] | None:

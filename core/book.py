@@ -51,7 +51,9 @@ class Book:
         self._model, models = registry.models_locked(tx, all_asked[0].new.model)
         names = {asked.new.subject_id for asked in all_asked if asked.new.subject_id}
         self._hashes = {name: backend.identities.subject(name).raw for name in names}
-        self._subjects = _subjects(tx.session, self._model.dataset_id, self._hashes.values())
+        known = {asked.new.subject_hash for asked in all_asked if asked.new.subject_hash}
+        hashes = known.union(self._hashes.values())
+        self._subjects = _subjects(tx.session, self._model.dataset_id, hashes)
         found = [subject.id for subject in self._subjects.values()]
         # The model asked for gets a job even if it serves nothing: the samples must go.
         self._enlistings = [
@@ -105,9 +107,10 @@ class Book:
         new, tx = asked.new, self._tx
         request_id = new_id("er")
         hashed = commitment = subject = None
-        if new.subject_id:
-            hashed = self._hashes[new.subject_id]
-            commitment = self._backend.identities.commitment(request_id, new.subject_id)
+        named = new.subject_id or new.subject_named
+        if named:
+            hashed = new.subject_hash or self._hashes[named]
+            commitment = self._backend.identities.commitment(request_id, named)
             subject = self._subjects.get(hashed)
         request = ErasureRequest(
             id=request_id,
@@ -123,6 +126,7 @@ class Book:
             strategy=new.strategy,
             callback_url=new.callback_url,
             key_id=asked.key_id,
+            opendsr_id=asked.opendsr_id,
             call_id=asked.call.id,
             traceparent=asked.call.traceparent,
             received_at=tx.now,

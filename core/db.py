@@ -102,6 +102,9 @@ class Transaction:
     wakes: list[str] = field(default_factory=list)
     last: list[Base] = field(default_factory=list)
     """New records that are written last: after all that they refer to."""
+    finals: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """What is done before the commit, in the order of its names: once, however often it is asked
+    for, and after all row locks but the audit chain's."""
     _now: datetime | None = None
 
     @property
@@ -179,6 +182,9 @@ class Database:
         with _storable(), self._write() as session, session.begin():
             tx = Transaction(session)
             yield tx
+            session.flush()
+            for name in sorted(tx.finals):
+                tx.finals[name]()
             session.flush()
             session.add_all(tx.last)
             session.flush()

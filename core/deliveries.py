@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from core import webhooks
 from core.backend import Backend
 from core.db import Database, Transaction, database_now
-from core.errors import Invalid, NotFound
+from core.errors import Invalid, NotFound, SettingsError
 from core.points import reached
 from core.records import Delivery, DeliveryAttempt, ErasureRequest
 from core.states import DELIVERY
@@ -43,10 +43,13 @@ class Attempt:
 
     delivery_id: str
     number: int
-    request_id: str
+    request_id: str | None
+    opendsr_id: str | None
     url: str
     payload: str
     headers: dict[str, str]
+    unsigned: str | None = None
+    """Why it cannot be signed, and so not be sent."""
 
 
 def due(db: Database, most: int) -> list[tuple[str, str]]:
@@ -82,19 +85,31 @@ def begin(backend: Backend, delivery_id: str) -> Attempt | None:
             return None
         number = delivery.attempts
         tx.session.add(DeliveryAttempt(delivery_id=delivery.id, number=number, at=tx.now))
+        try:
+            headers, unsigned = _signed(tx, backend, delivery), None
+        except SettingsError as error:
+            headers, unsigned = {}, str(error)
         attempt = Attempt(
             delivery.id,
             number,
             delivery.request_id,
+            delivery.opendsr_id,
             delivery.url,
             delivery.payload,
-            _signed(tx, backend, delivery),
+            headers,
+            unsigned,
         )
     reached("callback:begun")
     return attempt
 
 
 def _signed(tx: Transaction, backend: Backend, delivery: Delivery) -> dict[str, str]:
+    if delivery.request_id is None:
+        if backend.opendsr is None:
+            raise SettingsError("this worker lacks LETHE_OPENDSR_URL, and what goes with it")
+        version = delivery.form.removeprefix("opendsr/")
+        headers = backend.opendsr.headers(delivery.payload.encode(), version)
+        return {"Content-Type": "application/json", "User-Agent": "lethe", **headers}
     request = tx.session.get_one(ErasureRequest, delivery.request_id)
     secrets = webhooks.secrets_in_force(tx.session, backend.identities, request.key_id, tx.now)
     return webhooks.headers(secrets, delivery.id, delivery.payload, tx.now)
@@ -132,8 +147,8 @@ def replay(tx: Transaction, delivery_id: str, *, only: str | None = None) -> Del
     Likewise for one of another model than `only` (an id).
     """
     delivery = _locked(tx, delivery_id)
-    of_model = tx.session.get_one(ErasureRequest, delivery.request_id).model_id
-    if only not in (None, of_model):
+    request = tx.session.get(ErasureRequest, delivery.request_id) if delivery.request_id else None
+    if only is not None and (request is None or request.model_id != only):
         raise NotFound(f"there is no delivery {delivery_id}")
     if delivery.state == "pending":
         tx.record("delivery", delivery.id, "hurried")

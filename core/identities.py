@@ -39,6 +39,14 @@ class Identities:
             sha256=self._keyed("subject/sha256", _hex(hashlib.sha256(plain))),
         )
 
+    def named(self, value: str, form: str) -> str:
+        """The keyed hash of a subject that is named in one of the four forms: "raw" as it is, the
+        others in hexadecimal digits, upper or lower case.
+        """
+        if form == "raw":
+            return self._keyed("subject", value.encode())
+        return self._keyed(f"subject/{form}", value.lower().encode())
+
     def sample(self, dataset: str, sample_id: str) -> str:
         """The denylist's hash of a sample's name within its data set."""
         return self._keyed("sample", f"{dataset}\0{sample_id}".encode())

@@ -154,7 +154,7 @@ def end(
     runs (the request then ends with it). Raises `Conflict` once a job has published, and for
     a request that runs together with others.
     """
-    return _end_all(tx, [request_id], to, reason, refusals.check(refusal))[0]
+    return end_all(tx, [request_id], to, reason, refusals.check(refusal))[0]
 
 
 def cancel_job(tx: Transaction, job_id: str, reason: str, *, only: str | None = None) -> Job:
@@ -169,15 +169,16 @@ def cancel_job(tx: Transaction, job_id: str, reason: str, *, only: str | None = 
     if any(only not in (None, each.model_id) for each in jobs.requests_of(tx.session, job_id)):
         raise Conflict(f"job {job_id} carries out requests for another model too")
     carried = jobs.request_ids(tx.session, job_id)
-    _end_all(tx, carried, "cancelled", reason)
+    end_all(tx, carried, "cancelled", reason)
     if jobs.request_ids(tx.session, job_id) != carried:
         raise Conflict(f"another request joined job {job_id} meanwhile; look again and retry")
     return jobs.locked(tx, job_id)
 
 
-def _end_all(
+def end_all(
     tx: Transaction, request_ids: list[str], to: str, reason: str, refusal: str = OTHER
 ) -> list[ErasureRequest]:
+    """`end` for several at once: all, or none."""
     carrying = _locked_jobs(tx, request_ids)
     ending = {request_id: locked(tx, request_id) for request_id in sorted(request_ids)}
     for request in ending.values():

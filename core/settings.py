@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     """Callbacks may go to http:// too, unencrypted."""
     callback_ca: Path | None = None
     """Authorities (PEM) that may vouch for receivers of callbacks, beside the public ones."""
+    opendsr_url: str | None = None
+    """Where OpenDSR's controllers find this service, such as https://privacy.example.com."""
+    opendsr_key: Path | None = None
+    """RSA private key (PEM) that signs what is said by OpenDSR; embedded mode makes one."""
+    opendsr_certificate: Path | None = None
+    """The certificate (PEM) of that key for the host in `opendsr_url`, and those above it."""
     alive_file: Path | None = None
     """A worker touches it every few seconds while it lives, for a container's health check."""
     log: Literal["json", "text"] | None = None

@@ -83,6 +83,17 @@ DELIVERY = _machine(
     },
 )
 
+OPENDSR = _machine(
+    "opendsr_request",
+    {
+        "received": "pending in_progress completed cancelled",
+        "pending": "in_progress completed cancelled",
+        "in_progress": "completed cancelled",
+        "completed": "",
+        "cancelled": "",
+    },
+)
+
 JOB_HELD = ("running", "verifying", "publishing", "destroying")
 """States in which a worker holds the job: at most one such job a model."""
 

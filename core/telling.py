@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 
+from core import opendsr_state, outbox
 from core.audit import timestamp
 from core.db import Transaction
-from core.ids import new_id
-from core.records import Delivery, ErasureRequest
+from core.records import ErasureRequest
 
 STANDARD = "standard-webhooks"
 
 
 def tell(tx: Transaction, request: ErasureRequest) -> None:
-    """Have the new state of `request` sent to its callback_url once this has committed."""
+    """Have the new state of `request` sent to who asked for it, once this has committed."""
+    if request.opendsr_id is not None:
+        tx.finals[request.opendsr_id] = partial(opendsr_state.follow, tx, request.opendsr_id)
     if request.callback_url is None:
         return
     event = f"erasure_request.{request.state}"
     told = {"type": event, "timestamp": timestamp(tx.now), "data": _facts(request)}
-    write(tx, request.id, request.callback_url, STANDARD, event, json.dumps(told))
-
-
-def write(tx: Transaction, request_id: str, url: str, form: str, event: str, payload: str) -> None:
-    """A message that is sent once this has committed."""
-    # A microsecond apart: those of one transaction are sent in their order.
-    at = tx.now + timedelta(microseconds=len(tx.last))
-    tx.last.append(
-        Delivery(
-            id=new_id("msg"),
-            request_id=request_id,
-            form=form,
-            event=event,
-            url=url,
-            payload=payload,
-            state="pending",
-            next_at=at,
-            created_at=at,
-        )
-    )
+    outbox.write(tx, request.callback_url, STANDARD, event, json.dumps(told), request_id=request.id)
 
 
 def _facts(request: ErasureRequest) -> dict[str, str | None]:

@@ -261,7 +261,8 @@ class Delivery(Answer):
     """A message to a receiver, and every attempt to deliver it."""
 
     id: str
-    erasure_request_id: str
+    erasure_request_id: str | None = None
+    opendsr_request_id: str | None = None
     form: str
     event: str
     url: str

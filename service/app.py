@@ -36,6 +36,7 @@ from service.api import (
     keys,
     legal_holds,
     models,
+    opendsr,
     status,
     webhook_secrets,
 )
@@ -60,6 +61,7 @@ _API = (
     certificates,
     keys,
     webhook_secrets,
+    opendsr,
     status,
 )
 

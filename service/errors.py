@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -107,9 +108,12 @@ def problem(
 def answer(error: Exception, request_id: str, path: str) -> Response:
     """The answer to any error. One that nobody named is logged, and tells the caller nothing.
 
-    `path` is the one that was called: below /v2 the Open Inference Protocol has its own form.
+    `path` is the one that was called: below /v2 the Open Inference Protocol has its own form, and
+    so has OpenDSR.
     """
     response = _problem(error, request_id)
+    if is_opendsr(path):
+        return _opendsr(response)
     return _open_inference(response) if path == "/v2" or path.startswith("/v2/") else response
 
 
@@ -140,6 +144,35 @@ def _problem(error: Exception, request_id: str) -> Response:
         headers["Retry-After"] = wait
     findings = error.details if isinstance(error, errors.Invalid) else []
     return problem(request_id, kind, detail, findings=findings, headers=headers)
+
+
+_OPENDSR = re.compile(
+    r"(/v2)?/(requests|discovery)(/.*)?|/v1/(opengdpr_requests|discovery)(/.*)?|/opendsr/.*"
+)
+
+
+def is_opendsr(path: str) -> bool:
+    """Is this path one of OpenDSR's?"""
+    return _OPENDSR.fullmatch(path) is not None
+
+
+def _opendsr(response: Response) -> Response:
+    """The same as OpenDSR writes it (7.6): an error object, 400 for 422."""
+    problem = json.loads(bytes(response.body))
+    status = 400 if response.status_code == 422 else response.status_code
+    found = problem.get("errors") or [{"where": "", "message": problem["detail"]}]
+    details = [
+        {
+            "domain": "Validation" if status == 400 else problem["title"],
+            "reason": problem["code"],
+            "message": ": ".join(filter(None, (each["where"], each["message"]))),
+        }
+        for each in found
+    ]
+    body = {"error": {"code": status, "message": problem["detail"], "errors": details}}
+    del response.headers["Content-Length"], response.headers["Content-Type"]
+    headers = {**response.headers, "Cache-Control": "no-store", "Pragma": "no-cache"}
+    return Response(json.dumps(body).encode(), status, headers, media_type="application/json")
 
 
 def _open_inference(response: Response) -> Response:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.errors import MEDIA_TYPE
+from service.errors import MEDIA_TYPE, is_opendsr
 from service.schemas import Problem
 
 ALWAYS = (400, 401, 403, 413, 422, 429, 500, 503)
@@ -38,8 +38,10 @@ def _described(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    for path in document["paths"].values():
-        for operation in path.values():
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if is_opendsr(path):
+                operation["responses"].pop("422", None)  # it has no such status
             for response in operation["responses"].values():
                 content = response.get("content", {})
                 schema = content.get("application/json", {}).get("schema", {})

@@ -79,17 +79,14 @@ class Courier:
                 self._send(attempt)
 
     def _send(self, attempt: deliveries.Attempt) -> None:
-        began, status, error = time.monotonic(), None, None
-        try:
-            body = attempt.payload.encode()
-            status = self._backend.outbound.post(attempt.url, attempt.headers, body)
-        except (Invalid, Undelivered) as failed:
-            error = str(failed)
+        began = time.monotonic()
+        status, error = self._called(attempt)
         reached("callback:sent")
         state = deliveries.end(self._backend.db, attempt, status, error)
         told = {
             "delivery": attempt.delivery_id,
             "erasure_request": attempt.request_id,
+            "opendsr_request": attempt.opendsr_id,
             "attempt": attempt.number,
             "status": status,
             "error": error,
@@ -101,3 +98,16 @@ class Courier:
             log.error("callback given up: POST /deliveries/ID/replay sends it again", extra=told)
         else:
             log.warning("callback failed and will be tried again", extra=told)
+
+    def _called(self, attempt: deliveries.Attempt) -> tuple[int | None, str | None]:
+        """The receiver's status, or why there is none."""
+        if attempt.unsigned is not None:
+            return None, attempt.unsigned
+        body = attempt.payload.encode()
+        try:
+            return self._backend.outbound.post(attempt.url, attempt.headers, body), None
+        except (Invalid, Undelivered) as failed:
+            return None, str(failed)
+        except Exception as failed:  # one strange address must not keep all others waiting
+            log.exception("an address could not be called", extra={"delivery": attempt.delivery_id})
+            return None, type(failed).__name__

@@ -4,6 +4,7 @@ from core.records.data import CanaryGroup, Dataset, Denied, Subject
 from core.records.deliveries import Delivery, DeliveryAttempt, WebhookSecret
 from core.records.holds import HeldSample, LegalHold
 from core.records.models import Model, Replica, Taint, Teacher, Version
+from core.records.opendsr import OpenDsrRequest
 from core.records.requests import (
     Certificate,
     ErasureRequest,
@@ -34,6 +35,7 @@ __all__ = [
     "Lease",
     "LegalHold",
     "Model",
+    "OpenDsrRequest",
     "Replica",
     "RequestSample",
     "Share",

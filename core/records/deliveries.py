@@ -19,9 +19,11 @@ class Delivery(Base):
     __table_args__ = (Index("ix_deliveries_state_next_at", "state", "next_at"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    request_id: Mapped[str] = mapped_column(ForeignKey("erasure_requests.id"), index=True)
+    request_id: Mapped[str | None] = mapped_column(ForeignKey("erasure_requests.id"), index=True)
+    opendsr_id: Mapped[str | None] = mapped_column(ForeignKey("opendsr_requests.id"), index=True)
+    """What it is about: one of the two."""
     form: Mapped[str] = mapped_column(String(20))
-    """How it is signed: standard-webhooks."""
+    """How it is signed: standard-webhooks, opendsr/1, opendsr/2."""
     event: Mapped[str] = mapped_column(String(50))
     url: Mapped[str] = mapped_column(Text)
     payload: Mapped[str] = mapped_column(Text)

@@ -41,6 +41,8 @@ class ErasureRequest(Base):
     regulation: Mapped[str | None] = mapped_column(String(50))
     strategy: Mapped[str | None] = mapped_column(String(50))
     callback_url: Mapped[str | None] = mapped_column(Text)
+    opendsr_id: Mapped[str | None] = mapped_column(ForeignKey("opendsr_requests.id"), index=True)
+    """The OpenDSR request that it is a part of."""
     outcome: Mapped[str | None] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(Text)
     refusal: Mapped[str | None] = mapped_column(String(40))

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from core.errors import Invalid
 from service.deps import Needs
+from service.errors import is_opendsr
 from service.inference.open_inference_body import digits
 from service.inference.open_inference_calls import CALLS, OPEN, Call
 from service.inference.open_inference_facts import Tally
@@ -51,7 +52,7 @@ class OpenInference(BaseRoute):
     def takes(scope: Scope) -> bool:
         """Is this HTTP call one of the protocol's?"""
         path: str = scope["path"]
-        return path.startswith("/v2/") or path == "/v2"
+        return (path.startswith("/v2/") or path == "/v2") and not is_opendsr(path)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """These calls have no names."""

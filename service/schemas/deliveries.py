@@ -32,7 +32,8 @@ class DeliveryView(Out):
     """A message to a receiver, and every attempt to deliver it."""
 
     id: Annotated[str, Field(description="Also the `webhook-id` of every attempt.")]
-    erasure_request_id: str
+    erasure_request_id: Annotated[str | None, Field(description="null: it is OpenDSR's.")]
+    opendsr_request_id: str | None
     form: Annotated[str, Field(description="How it is signed.")]
     event: str
     url: str
@@ -48,6 +49,7 @@ class DeliveryView(Out):
         return cls(
             id=delivery.id,
             erasure_request_id=delivery.request_id,
+            opendsr_request_id=delivery.opendsr_id,
             form=delivery.form,
             event=delivery.event,
             url=delivery.url,

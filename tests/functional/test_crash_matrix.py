@@ -209,7 +209,7 @@ def wait_for_swap(deployment: Deployment) -> None:
         while True:
             model = client.model("digits")
             served = client.predict("digits", pictures()[:1]).version
-            if model.serving is not None and model.serving["version"] == served:
+            if model.serving is not None and model.serving.version == served:
                 return
             assert time.monotonic() < until, f"{served} is served, {model.serving} published"
             time.sleep(0.1)

@@ -99,6 +99,8 @@ def run(page: Path, folder: Path, launch: Launch, replaced: dict[str, str] | Non
     """Run the page's commands in a folder of their own."""
     what_the_guides_assume(folder)
     for name, text in files(page).items():
+        for old, new in (replaced or {}).items():
+            text = text.replace(old, new)
         (folder / name).write_text(text)
     for program in programs(page):
         subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)

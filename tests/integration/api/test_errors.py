@@ -20,7 +20,7 @@ from core import errors, jobs
 from core.checkpoints import CheckpointCorrupt
 from core.settings import Settings
 from service.app import create_app
-from service.errors import TABLE, kind_of
+from service.errors import TABLE, is_opendsr, kind_of
 
 FIELDS = {"type", "title", "status", "detail", "code", "request_id"}
 
@@ -228,6 +228,8 @@ def test_every_error_is_documented_as_a_problem(api_settings: Settings) -> None:
     document = create_app(api_settings, "api").openapi()
     assert document is not None
     for path, operations in document["paths"].items():
+        if is_opendsr(path):  # its errors are its own
+            continue
         for operation in operations.values():
             statuses = {status for status in operation["responses"] if status >= "4"}
             if operation.get("security"):

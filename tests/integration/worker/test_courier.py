@@ -10,6 +10,7 @@ import pytest
 
 from core import deliveries, keys, webhooks
 from core.backend import Backend, open_backend
+from core.outbound import Outbound
 from core.records import Delivery
 from tests.factories import other, submit, with_model
 from tests.integration.core.helpers import end
@@ -158,3 +159,19 @@ def test_a_database_that_is_away_ends_nothing(
     taker.wait_for(2)
     courier.stop()
     assert failed.is_set()
+
+
+def test_a_fault_of_ours_is_one_more_failure(
+    allowed: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> int:
+        raise UnicodeError("strange")
+
+    monkeypatch.setattr(Outbound, "post", fail)
+    done = submit(allowed, callback_url="http://127.0.0.1:9/")
+    Courier(allowed, "me").once()
+    with allowed.db.reading() as session:
+        found = deliveries.listed(session, request_id=done.request.id)
+        tried = deliveries.attempts_of(session, [each.id for each in found])
+    assert {one.error for [one] in tried.values()} == {"UnicodeError"}
+    assert "could not be called" in caplog.text

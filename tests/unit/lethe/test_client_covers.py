@@ -22,6 +22,24 @@ ELSEWHERE = {
     "POST /status/{secret}": "likewise",
     "GET /status/{secret}/certificate": "likewise",
     "GET /status/{secret}/certificate/page": "likewise",
+    **dict.fromkeys(
+        (
+            f"{verb} {version}/{path}"
+            for version, noun in (
+                ("", "requests"),
+                ("/v2", "requests"),
+                ("/v1", "opengdpr_requests"),
+            )
+            for verb, path in (
+                ("GET", "discovery"),
+                ("POST", noun),
+                ("GET", noun + "/{number}"),
+                ("DELETE", noun + "/{number}"),
+            )
+        ),
+        "OpenDSR is for tools that speak it already",
+    ),
+    "GET /opendsr/certificate.pem": "likewise",
 }
 """Routes that are no method of the client's, and why."""
 
