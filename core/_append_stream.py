@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete, func, select, update
 
-from core import audit, datasets, registry
+from core import audit, datasets, registry, rotation
 from core.db import Database, Transaction
 from core.errors import Conflict, Invalid
 from core.identities import Identities
@@ -163,6 +163,7 @@ class AppendStream(Stream):
         of_it = datasets.models_of(tx.session, self._dataset.id)
         for model in of_it:
             registry.lock_model(tx, model.id)  # no request comes in meanwhile
+        rotation.check(tx.session, self._identities)
         dataset = datasets.locked(tx, self._dataset.id)
         digest = self._identities.body(self._digest.digest())
         for event in audit.history(tx.session, "dataset", dataset.id):

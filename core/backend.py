@@ -76,7 +76,7 @@ def open_backend(settings: Settings, send: Callable[[str], None] | None = None) 
         samples=SampleStore(f"{store}/samples", bucket=bucket, lock=_locks(settings, db, bucket)),
         checkpoints=CheckpointStore(f"{store}/checkpoints", bucket),
         scratch=ScratchStore(f"{store}/scratch", bucket),
-        identities=Identities(settings.secret_bytes),
+        identities=Identities(settings.secret_bytes, settings.secrets_before_bytes),
         signer=open_signer(settings),
     )
     if settings.opendsr_url or settings.opendsr_key or settings.opendsr_certificate:

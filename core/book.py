@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import certificates, holds, registry, requests
+from core import certificates, holds, registry, requests, rotation
 from core.asked import DEFAULT_STRATEGY, Asked, Repeat, Submitted
 from core.backend import Backend
 from core.db import Transaction, insert_all
@@ -49,6 +49,7 @@ class Book:
         self._tx, self._backend = tx, backend
         self._answered = answers(tx.session, all_asked)
         self._model, models = registry.models_locked(tx, all_asked[0].new.model)
+        rotation.check(tx.session, backend.identities)
         names = {asked.new.subject_id for asked in all_asked if asked.new.subject_id}
         self._hashes = {name: backend.identities.subject(name).raw for name in names}
         known = {asked.new.subject_hash for asked in all_asked if asked.new.subject_hash}
@@ -120,6 +121,7 @@ class Book:
             subject_id=subject.id if subject else None,
             subject_hash=hashed,
             commitment=commitment,
+            secret_generation=self._backend.identities.generation,
             sample_count=len(keys) if keys else (subject.sample_count if subject else 0),
             external_id=new.external_id,
             regulation=new.regulation,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from core import registry, requests
+from core import registry, requests, rotation
 from core.backend import Backend
 from core.db import Transaction, insert_all
 from core.errors import Conflict, Invalid, NotFound
@@ -51,6 +51,7 @@ def place(backend: Backend, new: NewHold, *, key_id: str | None = None) -> Legal
     owners = backend.samples.subjects_of(dataset_id, keys)
     with backend.db.transaction() as tx:
         model, _ = registry.models_locked(tx, new.model)
+        rotation.check(tx.session, backend.identities)
         hashed = backend.identities.subject(new.subject_id).raw if new.subject_id else None
         hold = LegalHold(
             id=new_id("hold"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -20,14 +21,33 @@ class SubjectHashes:
 class Identities:
     """HMAC-SHA-256 (RFC 2104) under the service's secret; every result is 64 hex digits.
 
-    Each use has its own label, so that a hash made for one thing never matches another.
+    Each use has its own label, so that a hash made for one thing never matches another. Under a
+    secret that followed others a hash is the hash of the hash before: what is stored is brought
+    up to a new secret without knowing what it stands for. before: the secrets before this one,
+    the oldest first.
     """
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+    def __init__(self, secret: bytes, before: Sequence[bytes] = ()) -> None:
+        self._chain = (*before, secret)
+
+    @property
+    def generation(self) -> int:
+        """How many secrets came before the one in force."""
+        return len(self._chain) - 1
 
     def _keyed(self, label: str, value: bytes) -> str:
-        return hmac.digest(self._secret, label.encode() + b"\0" + value, "sha256").hex()
+        found = _hashed(self._chain[0], label, value)
+        for secret in self._chain[1:]:
+            found = _hashed(secret, label, found.encode())
+        return found
+
+    def again(self, label: str, found: str, generation: int) -> str:
+        """A stored hash of the generation before, under the secret of this one."""
+        return _hashed(self._chain[generation], label, found.encode())
+
+    def fingerprint(self, generation: int) -> str:
+        """By which the secret of a generation is known again; nothing else is made of it."""
+        return _hashed(self._chain[generation], "fingerprint", b"")
 
     def subject(self, identifier: str) -> SubjectHashes:
         """The hashes of a plain identifier: of itself, and of its md5, sha1 and sha256."""
@@ -61,11 +81,21 @@ class Identities:
 
     def webhook_secret(self, key_id: str, generation: int) -> bytes:
         """What signs the callbacks of requests that were posted with this API key."""
-        return bytes.fromhex(self._keyed("webhook", f"{key_id}\0{generation}".encode()))
+        return self.webhook_secrets(key_id, generation)[0]
 
-    def salt(self, request_id: str) -> str:
-        """The salt of a request's commitment: derived, so that it is stored nowhere."""
-        return self._keyed("salt", request_id.encode())
+    def webhook_secrets(self, key_id: str, generation: int) -> list[bytes]:
+        """The same, and what signed them under the secret before this one, for who knows that."""
+        value = f"{key_id}\0{generation}".encode()
+        return [bytes.fromhex(_hashed(s, "webhook", value)) for s in self._chain[:-3:-1]]
+
+    def salt(self, request_id: str, generation: int | None = None) -> str:
+        """The salt of a request's commitment: derived, so that it is stored nowhere.
+
+        generation: of the secret that was in force when the request came; the one in force now
+        when not given. Certificates are never rewritten, so that their salts stay as they are.
+        """
+        secret = self._chain[self.generation if generation is None else generation]
+        return _hashed(secret, "salt", request_id.encode())
 
     def status_link(self, text: str) -> str:
         """What is kept of the secret in a data subject's link."""
@@ -78,6 +108,10 @@ class Identities:
     def commitment(self, request_id: str, identifier: str) -> str:
         """What the certificate names the subject by; opened with the salt and the identifier."""
         return open_commitment(self.salt(request_id), identifier)
+
+
+def _hashed(secret: bytes, label: str, value: bytes) -> str:
+    return hmac.digest(secret, label.encode() + b"\0" + value, "sha256").hex()
 
 
 def open_commitment(salt: str, identifier: str) -> str:

@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     """How often a long unlearning or retraining keeps where it stands, for a worker to go on."""
     secret: SecretStr | None = None
     """Keys the hashes of subjects. Embedded mode makes one; production must set it."""
+    secrets_before: SecretStr | None = None
+    """Secrets that were rotated out, the oldest first, with commas or lines between."""
     signing_key: Path | None = None
     """Ed25519 private key (PEM) that signs certificates; not given: made under `home`."""
     callback_allow: str = ""
@@ -180,7 +182,22 @@ class Settings(BaseSettings):
                 "LETHE_SECRET is not set. With LETHE_DATABASE_URL set it must be, and be the "
                 "same for every process: it keys the hashes by which subjects are found"
             )
-        return made_once(self.home / "secret", lambda: secrets.token_urlsafe(32).encode())
+        return self._kept_secrets[-1]
+
+    @cached_property
+    def secrets_before_bytes(self) -> tuple[bytes, ...]:
+        """The secrets before it, the oldest first."""
+        if self.secret is None and self.embedded:
+            return self._kept_secrets[:-1]
+        text = self.secrets_before.get_secret_value() if self.secrets_before else ""
+        parts = (part.strip() for part in text.replace("\n", ",").split(","))
+        return tuple(part.encode() for part in parts if part)
+
+    @property
+    def _kept_secrets(self) -> tuple[bytes, ...]:
+        """The embedded mode's file: its secrets with NULs between, the newest last."""
+        kept = made_once(self.home / "secret", lambda: secrets.token_urlsafe(32).encode())
+        return tuple(kept.split(b"\0"))
 
     @cached_property
     def callback_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core import first_key, migrate
+from core import first_key, migrate, rotation
 from core.backend import Backend
 from core.first_key import FirstKey
 
@@ -15,7 +15,9 @@ def prepare(backend: Backend) -> FirstKey | None:
     """
     if not backend.settings.embedded:
         migrate.require_current(backend.db)
+        rotation.require_current(backend)
         return None
     if not migrate.is_current(backend.db.engine):
         migrate.upgrade(backend.db)
+    rotation.require_current(backend)
     return first_key.ensure(backend.db, backend.settings)

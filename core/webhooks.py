@@ -53,7 +53,12 @@ def secrets_in_force(
     if found is not None:
         late = now - found.rotated_at > OVERLAP
         generations = [found.generation] if late else [found.generation, found.generation - 1]
-    return [_text(identities, key_id or "none", generation) for generation in generations]
+    derived = [
+        secret
+        for generation in generations
+        for secret in identities.webhook_secrets(key_id or "none", generation)
+    ]
+    return [_written(secret) for secret in derived]
 
 
 def headers(secrets: list[str], message_id: str, payload: str, at: datetime) -> dict[str, str]:
@@ -74,5 +79,8 @@ def _check_key(session: Session, key_id: str) -> None:
 
 
 def _text(identities: Identities, key_id: str, generation: int) -> str:
-    derived = identities.webhook_secret(key_id, generation)
+    return _written(identities.webhook_secret(key_id, generation))
+
+
+def _written(derived: bytes) -> str:
     return "whsec_" + base64.b64encode(derived).decode()

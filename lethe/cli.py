@@ -24,6 +24,7 @@ from lethe.commands import (
     models,
     openapi,
     predict,
+    secret,
     serve,
     train,
     worker,
@@ -51,6 +52,7 @@ app.command("predict")(predict.predict)
 app.command("jobs")(jobs.jobs)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(secret.app, name="secret")
 app.add_typer(audit.app, name="audit")
 app.command("capacity")(capacity.capacity)
 app.command("verify-certificate")(certificates.verify_certificate)

@@ -29,7 +29,7 @@ def opened() -> Iterator[Backend]:
 @contextmanager
 def opened_with(settings: Settings) -> Iterator[Backend]:
     """The same for settings read already."""
-    from core import migrate
+    from core import migrate, rotation
     from core.backend import open_backend
 
     backend = open_backend(settings)
@@ -39,6 +39,7 @@ def opened_with(settings: Settings) -> Iterator[Backend]:
             migrate.require_current(backend.db)
         elif not migrate.is_current(backend.db.engine):
             migrate.upgrade(backend.db)
+        rotation.require_current(backend)
         yield backend
     finally:
         backend.close()

@@ -17,7 +17,7 @@ from celery import Celery, signals
 from celery.apps.worker import Worker
 from celery.worker import state as celery_state
 
-from core import logs, migrate, tracing
+from core import logs, migrate, rotation, tracing
 from core.backend import open_backend
 from core.demands import classes
 from core.queue import TASK, celery_app, queue_of
@@ -177,5 +177,6 @@ def prepare(settings: Settings) -> None:
             migrate.upgrade(backend.db)
         else:
             migrate.require_current(backend.db)
+        rotation.require_current(backend)
     finally:
         backend.close()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete, select, update
 
-from core import datasets, holding, jobs, registry, replicas, requests
+from core import datasets, holding, jobs, registry, replicas, requests, rotation
 from core.audit import timestamp
 from core.errors import Unavailable
 from core.points import reached
@@ -99,6 +99,7 @@ def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[
     with backend.db.transaction() as tx:
         # Denied and counted before they are gone: a worker that takes over no longer sees them.
         job = holding.check(tx, context.held)
+        rotation.check(tx.session, identities)
         job.destruction = (job.destruction or {}) | {"planned": plan}
         named = [r.subject_hash for r in deletable if r.subject_hash is not None]
         datasets.deny(tx, "subject", named)

@@ -14,7 +14,16 @@ from core.records.requests import (
     RequestSample,
     StatusLink,
 )
-from core.records.system import ApiKey, AuditEvent, AuditHead, Idempotency, Lease, Share, Worker
+from core.records.system import (
+    ApiKey,
+    AuditEvent,
+    AuditHead,
+    Idempotency,
+    Lease,
+    SecretState,
+    Share,
+    Worker,
+)
 
 __all__ = [
     "ApiKey",
@@ -38,6 +47,7 @@ __all__ = [
     "OpenDsrRequest",
     "Replica",
     "RequestSample",
+    "SecretState",
     "Share",
     "StatusLink",
     "Subject",

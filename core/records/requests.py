@@ -36,6 +36,8 @@ class ErasureRequest(Base):
     """Keyed hash of the raw identifier."""
     commitment: Mapped[str | None] = mapped_column(String(64))
     """What the certificate says of the subject; see core.identities."""
+    secret_generation: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Of the secret that its commitment's salt is derived from."""
     sample_count: Mapped[int]
     external_id: Mapped[str | None] = mapped_column(String(200), index=True)
     regulation: Mapped[str | None] = mapped_column(String(50))

@@ -45,6 +45,17 @@ class Idempotency(Base):
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
+class SecretState(Base):
+    """Which secret the stored hashes are made with: one row, from the first rotation on."""
+
+    __tablename__ = "secret_state"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    generation: Mapped[int]
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    rotated_at: Mapped[datetime]
+
+
 class Lease(Base):
     """A named lease: one holder at a time, such as the leader of `sweep`."""
 

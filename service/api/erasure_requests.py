@@ -127,9 +127,12 @@ def get(
     caller: CanRead, session: Reader, backend: BackendDep, request_id: Id
 ) -> ErasureRequestDetail:
     """One request with the history of its transitions."""
-    [found] = facts.of_requests(session, [requests.get(session, request_id, only=caller.model_id)])
+    request = requests.get(session, request_id, only=caller.model_id)
+    [found] = facts.of_requests(session, [request])
     events = audit.history(session, "erasure_request", request_id)
-    salt = backend.identities.salt(request_id) if "erase" in caller.scopes else None
+    salt = None
+    if "erase" in caller.scopes:
+        salt = backend.identities.salt(request_id, request.secret_generation)
     return ErasureRequestDetail.with_history(found, events, salt)
 
 

@@ -36,6 +36,8 @@ COMMANDS = [
     ["keys", "list"],
     ["keys", "rotate"],
     ["keys", "revoke"],
+    ["secret"],
+    ["secret", "rotate"],
     ["audit"],
     ["audit", "verify"],
     ["audit", "retrain"],
@@ -144,6 +146,27 @@ def test_keys(lethe: Commands) -> None:
     listed = lethe.json("keys", "list")
     assert {each["name"] for each in listed} == {"shop", "other"}
     assert "key" not in listed[0]
+    assert "shop" in lethe.ok("keys", "list")
+
+
+def test_the_secret_is_rotated_and_a_rotation_cut_off_is_finished(
+    lethe: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core import rotation
+
+    lethe.ok("keys", "create", "shop", "--scope", "read")
+    first = lethe.json("secret", "rotate")
+    assert first == {"generation": 1, "hashes": 0}
+    lethe.ok("keys", "list")
+
+    def cut_off(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rotation, "put_in_force", cut_off)
+        assert "No space left" in lethe("secret", "rotate").err
+    assert "run `lethe secret rotate` again" in lethe("keys", "list").err
+    assert lethe.json("secret", "rotate") == {"generation": 2, "hashes": 0}
     assert "shop" in lethe.ok("keys", "list")
 
 
