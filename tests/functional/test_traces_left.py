@@ -108,7 +108,9 @@ def test_nothing_left_behind_names_a_person(fresh: Deployment) -> None:
     fresh.ok("dataset", "import", "scans", "--from", f"parquet:{source}")
     source.unlink()
     fresh.ok("train", "scans", "--dataset", "scans", "--epochs", "3")
-    scopes = [part for scope in ("erase", "read", "predict") for part in ("--scope", scope)]
+    scopes = [
+        part for scope in ("erase", "read", "predict", "review") for part in ("--scope", scope)
+    ]
     fresh.variables["LETHE_API_KEY"] = fresh.ok("keys", "create", "tests", *scopes).strip()
     fresh.serve()
     fresh.start("worker")
@@ -122,6 +124,12 @@ def test_nothing_left_behind_names_a_person(fresh: Deployment) -> None:
         )
         assert posted.status_code == 202, posted.text
         api.post("/erasure-requests", json={"model": "scans", "subject_id": NOBODY})
+        for held in ({"subject_id": PEOPLE[20]}, {"sample_ids": SAMPLES[60:62]}):
+            body = {"model": "scans", "reason": "case 7"} | held
+            assert api.post("/legal-holds", json=body).status_code == 201
+        refused = api.post("/erasure-requests", json={"model": "scans", "subject_id": PEOPLE[20]})
+        assert refused.json()["refusal"] == "legal_hold"
+        assert api.get(f"/erasure-requests/{refused.json()['id']}/answer").status_code == 200
     with fresh.client() as client:
         first = client.erasure_request(posted.json()["id"])
         named = client.erase("scans", sample_ids=sorted(ERASED - set(SAMPLES[14:16])))

@@ -36,6 +36,7 @@ COMMANDS = [
     ["keys", "list"],
     ["keys", "rotate"],
     ["keys", "revoke"],
+    ["keys", "webhook-secret"],
     ["secret"],
     ["secret", "rotate"],
     ["audit"],
