@@ -5,7 +5,7 @@ python -m bench.capacity measure --dataset digits|mnist [--data DIR] [--keep DIR
 python -m bench.capacity validate [--requests 40] [--seconds 45] [--keep DIR]
 
 scenario: a day of 100,000 requests over 100 models on 8 GPUs, from job costs that `measure` took
-(bench/_capacity/*.json says on what). measure: jobs of a real embedded service with one worker.
+(bench/_capacity/*.json). measure: jobs of a real embedded service with one worker, in CPU seconds.
 validate: a real sequence of requests under two batch policies, beside what the planner predicts
 from costs that were measured before, and from the sequence's own.
 """
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 import tempfile
 from dataclasses import replace
@@ -58,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     if given.what == "scenario":
         answer = {"rows": _scenarios(given)}
     else:
+        # Its processes end with it, also when it is told to stop.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         with tempfile.TemporaryDirectory(prefix="lethe-capacity-") as folder:
             answer = _real(given, given.keep or Path(folder), Path(folder))
     if given.json:
@@ -80,9 +84,12 @@ def _real(given: argparse.Namespace, kept: Path, folder: Path) -> dict[str, Any]
     if given.prepare:
         return {"prepared": given.dataset}
     if given.what == "measure":
-        sizes = (1, 1, 5, 10, 2, 1, 5) if given.dataset == "digits" else (1, 10, 100, 1, 30, 1, 10)
-        return calibrate(template, folder / "run", sizes, _say).to_dict()
-    before = calibrate(template, folder / "before", (1, 1, 4, 10, 1, 2, 6, 1), _say)
+        sizes = (1, 5, 10, 2, 1) if given.dataset == "digits" else (1, 10, 100, 1, 30)
+        clock, cpu = calibrate(template, folder / "run", sizes, _say)
+        _say(f"by the clock: {clock.fixed_seconds:.2f} s and {clock.sample_seconds:.4f} a sample")
+        return cpu.to_dict()
+    load = [round(each, 1) for each in os.getloadavg()]
+    before, _ = calibrate(template, folder / "before", (1, 4, 10, 1, 2), _say)
     rng = np.random.default_rng(0)
     moments = np.sort(rng.uniform(0, given.seconds, given.requests)).tolist()
     rows = []
@@ -90,7 +97,7 @@ def _real(given: argparse.Namespace, kept: Path, folder: Path) -> dict[str, Any]
         real = run(template, folder / "run", batching, moments, 100, _say)
         costs = {"predicted": before, "from its own costs": costs_of(folder / "run" / "home")}
         rows += beside(real, batching, costs, seeds=20)
-    return {"rows": rows, "costs": before.to_dict()}
+    return {"rows": rows, "load": load, "costs": before.to_dict()}
 
 
 def _scenarios(given: argparse.Namespace) -> list[dict[str, Any]]:

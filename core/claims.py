@@ -92,11 +92,6 @@ def queued_by_model(session: Session) -> dict[tuple[str, str], int]:
 
 def pressing(session: Session, now: datetime) -> int:
     """How many queued jobs have a due date nearer than all that is queued may take one worker."""
-    soonest: datetime | None = session.scalars(
-        select(func.min(Job.due_at)).where(Job.state == "queued")
-    ).one()
-    if soonest is None:
-        return 0
     queued, held = queued_by_model(session), [head for head, _ in _held(session)]
     models = _models(session, {*(i for i, _ in queued), *(head.model_id for head in held)})
     reserve = _reserve(queued, held, models, models.keys())

@@ -26,6 +26,20 @@ def a_month_after(moment: datetime) -> datetime:
     return moment.replace(year=year, month=month + 1, day=day)
 
 
+LONGEST_GATHERING = 14 * 86_400.0
+"""Half of the shortest month: what a job may gather for at the most; see core.enlist."""
+
+
+def gathers_too_long(batch_seconds: float) -> str | None:
+    """Why a batch window cannot be in time, in words; None for one that can."""
+    if batch_seconds <= LONGEST_GATHERING:
+        return None
+    return (
+        f"LETHE_BATCH_SECONDS={batch_seconds:g} is longer than half of the month within which a "
+        "request is due: jobs begin after that half, and little time is left for them"
+    )
+
+
 def warn(db: Database, days: float) -> int:
     """Warn of open requests that are due within `days`, and again of those that are overdue.
 

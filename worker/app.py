@@ -17,7 +17,7 @@ from celery import Celery, signals
 from celery.apps.worker import Worker
 from celery.worker import state as celery_state
 
-from core import logs, migrate, rotation, tracing
+from core import deadlines, logs, migrate, rotation, tracing
 from core.backend import open_backend
 from core.demands import classes
 from core.queue import TASK, celery_app, queue_of
@@ -171,6 +171,8 @@ def main(settings: Settings, concurrency: int = 1) -> int:
 
 def prepare(settings: Settings) -> None:
     """Check device and database before any child starts, so that errors are one line."""
+    if words := deadlines.gathers_too_long(settings.batch_seconds):
+        log.warning(words)
     backend = open_backend(settings)
     try:
         if settings.embedded:

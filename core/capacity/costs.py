@@ -121,8 +121,10 @@ def fit(
     fixed = float(y.mean() - slope * n.mean())
     if fixed <= 0:
         fixed, slope = 0.0, float(y.sum() / max(n.sum(), 1.0))
-    fitted = np.maximum(fixed + slope * n, 1e-9)
-    return fixed, slope, tuple(round(float(each), 4) for each in y / fitted)
+    # One that was fitted too low has a large ratio: together they must cost what they did.
+    ratios = y / np.maximum(fixed + slope * n, 1e-9)
+    ratios /= max(1e-9, ratios.mean())
+    return fixed, slope, tuple(max(1e-4, round(float(each), 4)) for each in ratios)
 
 
 def measured(session: Session, model: Model, checkpoint_mb: float = 0.0) -> Costs:

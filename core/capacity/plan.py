@@ -191,6 +191,7 @@ def figures(scenario: Scenario, batching: Batching) -> Figures:
             workers,
             deadline=scenario.deadline,
             budget=scenario.budget,
+            settled=True,
             seed=scenario.seed,
         )
 

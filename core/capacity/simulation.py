@@ -93,7 +93,7 @@ class _Model:
     waiting: deque[int] = field(default_factory=deque)
     busy: bool = False
     finish: float = 0.0
-    jobs: int = 0
+    jobs: float = 0.0
     erased: float = 0.0
     asked: bool = False
     ended: list[float] = field(default_factory=list)
@@ -106,13 +106,15 @@ def play(
     *,
     deadline: float = 30 * DAY,
     budget: Budget | None = None,
+    settled: bool = False,
     seed: int = 0,
 ) -> Ended:
-    """Run the requests of all models to their end. deadline: seconds from receipt.
+    """Run the requests of all models to their end. deadline: seconds from receipt. settled: each
+    model has spent some part of its drift budget before, drawn at random, not nothing.
 
     Same seed, same result. Some seconds for 100,000 jobs.
     """
-    return _Day(queues, batching, workers, deadline, budget or Budget(), seed).run()
+    return _Day(queues, batching, workers, deadline, budget or Budget(), settled, seed).run()
 
 
 class _Day:
@@ -123,11 +125,17 @@ class _Day:
         workers: int,
         deadline: float,
         budget: Budget,
+        settled: bool,
         seed: int,
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._queues, self._budget, self._deadline = queues, budget, deadline
         self._models = [self._model(queue, batching) for queue in queues]
+        if settled:
+            for model, queue in zip(self._models, queues, strict=True):
+                spent = float(self._rng.uniform())
+                model.jobs = spent * budget.jobs
+                model.erased = spent * budget.erased_share * queue.costs.trained
         order = [
             (float(ready), m, number)
             for m, model in enumerate(self._models)

@@ -28,6 +28,7 @@ PAGES = [
     "docs/guides/predicting.md",
     "docs/guides/callbacks.md",
     "docs/guides/clients.md",
+    "docs/guides/capacity.md",
 ]
 
 # `lethe serve` listens on a free port and the page goes on once it answers, as a person would

@@ -95,6 +95,8 @@ def test_a_change_is_merged_shown_and_audited(api: TestClient, api_backend: Back
         ({"thresholds": 3}, "thresholds"),
         ({"budget": {"weeks": 1}}, "budget.weeks"),
         ({"budget": {"jobs": 0.5}}, "budget.jobs"),
+        ({"scheduling": {"weight": 0}}, "scheduling.weight"),
+        ({"scheduling": {"class": "Large"}}, "scheduling.class"),
     ],
 )
 def test_the_bad_field_is_named(api_quiet: TestClient, bad: dict[str, Any], where: str) -> None:
@@ -112,6 +114,23 @@ def test_numbers_that_json_has_no_word_for_are_refused(api_quiet: TestClient) ->
         headers = {"Content-Type": "application/json"}
         answer = api_quiet.patch(POLICY, content=body, headers=headers)
         assert answer.status_code == 422, text
+
+
+def test_how_its_jobs_are_scheduled(api: TestClient, lethe: Commands) -> None:
+    change = {"scheduling": {"class": "night", "weight": 2}}
+    shown = api.patch(POLICY, json=change).json()["policy"]["scheduling"]
+    assert shown == {"class": "night", "tenant": None, "weight": 2, "memory_mb": None}
+    given = ("--scheduling", "tenant=acme", "--scheduling", "memory_mb=900")
+    found = lethe.json("models", "policy", "digits", *given, "--scheduling", "class=default")
+    assert found["policy"]["scheduling"] == {
+        "class": None,
+        "tenant": "acme",
+        "weight": 2,
+        "memory_mb": 900,
+    }
+    assert "--scheduling 'weight=much'" in lethe.fails(
+        *("models", "policy", "digits", "--scheduling", "weight=much")
+    )
 
 
 def test_only_an_admin_may(api: TestClient, api_key: Any, api_backend: Backend) -> None:

@@ -181,12 +181,16 @@ def test_everything_at_once_ends_without_a_deadlock(postgres_backend: Backend) -
             holding.hand_back(backend.db, held, "a test")
 
     def stop(n: int) -> None:
-        if ids:
+        if not ids:
+            time.sleep(0.001)  # spinning would leave the posters no time
+        else:
             with backend.db.transaction() as tx:
                 requests.end(tx, ids[n % len(ids)], "cancelled", "mistake")
 
     def extend(n: int) -> None:
-        if ids:
+        if not ids:
+            time.sleep(0.001)
+        else:
             with backend.db.transaction() as tx:
                 request = requests.get(tx.session, ids[n % len(ids)])
                 due = request.due_at + timedelta(seconds=1)

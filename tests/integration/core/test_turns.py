@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from core import claims, figures, holding, registry, workers
+from core import claims, deadlines, figures, holding, registry, workers
 from core.backend import Backend, open_backend
 from core.db import database_now
 from core.demands import Offer
@@ -180,6 +180,11 @@ def test_a_full_job_waits_no_longer_and_none_gathers_past_half_its_time(
     assert held is not None
     assert held.job_id == first
     assert submit(full, "subject-2").job_ids != [first]
+
+
+def test_a_window_that_leaves_no_time_is_warned_of() -> None:
+    assert deadlines.gathers_too_long(86_400.0) is None
+    assert "LETHE_BATCH_SECONDS=1.3e+06 is longer" in str(deadlines.gathers_too_long(1.3e6))
 
 
 def test_a_claim_stays_cheap_with_ten_thousand_queued(postgres_backend: Backend) -> None:

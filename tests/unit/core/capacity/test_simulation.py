@@ -71,6 +71,15 @@ def test_a_retraining_comes_when_the_budget_is_spent_and_nothing_else_waits() ->
     assert play([queue(*arrivals)], Batching(), 1, budget=Budget(jobs=2)).retrainings == 0
 
 
+def test_a_settled_model_has_spent_some_of_its_budget_already() -> None:
+    many = [queue(*np.arange(0, 1000.0, 20), retrain_seconds=1.0) for _ in range(40)]
+    fresh, settled = (
+        play(many, Batching(), 40, budget=Budget(jobs=100), settled=each) for each in (False, True)
+    )
+    assert fresh.retrainings == 0
+    assert 10 < settled.retrainings < 30, "fifty jobs spend half of it"
+
+
 def test_late_ones_are_counted_and_due_dates_press() -> None:
     asked = [queue(*np.zeros(30)), queue(1.0)]
     calm = play(asked, Batching(), 1, deadline=1e6, budget=NEVER)
