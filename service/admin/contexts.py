@@ -81,7 +81,8 @@ class CertificateFacts:
 class Request:
     """One erasure request. classes: samples that are still there, by class. decidable: of
     cancel, extend and reject, what its state allows. latest: a new due date lies after it.
-    deliveries: its callbacks, newest first, each with its attempts."""
+    deliveries: its callbacks, newest first, each with its attempts. refusals: why it may be
+    refused, with what is said of it. reply: the answer to the person."""
 
     template: ClassVar[str] = "request.html"
     found: RequestFacts
@@ -93,6 +94,8 @@ class Request:
     deliveries: Sequence[tuple[Delivery, Sequence[DeliveryAttempt]]]
     decidable: Set[str]
     ending: str
+    refusals: Mapping[str, str]
+    reply: str
     latest: date
 
 
@@ -104,6 +107,7 @@ class Bulk:
     action: str
     label: str
     requests: Sequence[RequestFacts]
+    refusals: Mapping[str, str]
     now: datetime
 
 

@@ -88,7 +88,7 @@ def half_way_stop(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, thr
 def decide(page: Page, action: str, job_id: str) -> None:
     """Fill the form of this decision, and send it."""
     form = page.locator(f"form[action$='{action}']")
-    form.get_by_label("Reason").fill("looked at the evidence")
+    form.get_by_role("textbox", name="Reason").fill("looked at the evidence")
     form.get_by_label("Type").fill(job_id[-6:])
     form.get_by_role("button").click()
 

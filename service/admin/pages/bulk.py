@@ -11,14 +11,14 @@ from typing import Annotated
 from fastapi import APIRouter, Form
 from starlette.responses import Response, StreamingResponse
 
-from core import facts, requests, searching
+from core import facts, refusals, requests, searching
 from core.backend import Backend
 from core.db import Transaction, database_now
 from core.errors import Invalid, LetheError, NotFound
 from core.searching import Search
 from service.admin import contexts
 from service.admin.deps import Reviewer, Viewer
-from service.admin.pages.erasure_requests import PATH, ExternalId, Sort, later
+from service.admin.pages.erasure_requests import PATH, ExternalId, Refusal, Sort, later
 from service.admin.rendering import Done, render
 from service.admin.sessions import Flash
 from service.deps import BackendDep, Reader
@@ -113,6 +113,7 @@ def ask(
         action=action,
         label=ACTIONS[action],
         requests=facts.of_requests(session, found),
+        refusals=refusals.REASONS,
         now=database_now(session),
     )
     return render(me, context)
@@ -127,12 +128,13 @@ def do(
     confirmed: Annotated[str, Form(alias="typed", max_length=20)],
     chosen: Ids,
     due_on: Annotated[date | None, Form()] = None,
+    refusal: Refusal = refusals.OTHER,
 ) -> Response:
     """Do it, each request in a transaction of its own: what one refuses stops no other."""
     ids = list(dict.fromkeys(chosen))
     if confirmed.strip() != str(len(ids)):
         raise Invalid(f"type {len(ids)}, the number of requests, to confirm")
-    act = _action(action, reason, due_on)
+    act = _action(action, reason, due_on, refusal)
     refused = []
     for request_id in ids:
         try:
@@ -145,7 +147,9 @@ def do(
     return Done(PATH, Flash("bad" if refused else "good", said[:1500]))
 
 
-def _action(action: str, reason: str, due_on: date | None) -> Callable[[Transaction, str], object]:
+def _action(
+    action: str, reason: str, due_on: date | None, refusal: str
+) -> Callable[[Transaction, str], object]:
     if action == "extend":
         if due_on is None:
             raise Invalid("say the day on which they will be due")
@@ -153,4 +157,4 @@ def _action(action: str, reason: str, due_on: date | None) -> Callable[[Transact
     if action not in ACTIONS:
         raise NotFound(f"there is no action {action}")
     to = "cancelled" if action == "cancel" else "rejected"
-    return lambda tx, request_id: requests.end(tx, request_id, to, reason)
+    return lambda tx, request_id: requests.end(tx, request_id, to, reason, refusal=refusal)

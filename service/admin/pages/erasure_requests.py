@@ -10,7 +10,17 @@ from fastapi import APIRouter, Form, Query
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from core import audit, certificates, deliveries, facts, registry, requests, searching
+from core import (
+    audit,
+    certificates,
+    deliveries,
+    facts,
+    refusals,
+    registry,
+    replies,
+    requests,
+    searching,
+)
 from core.backend import Backend
 from core.db import database_now
 from core.errors import Conflict, Invalid
@@ -33,6 +43,7 @@ PAGE = 50
 PATH = "/admin/erasure-requests"
 CursorAt = Annotated[str | None, Query(max_length=200, pattern=NO_NUL)]
 ExternalId = Annotated[str | None, Query(max_length=200, pattern=NO_NUL)]
+Refusal = Annotated[str, Form(max_length=40)]
 Sort = Annotated[str, Query(max_length=20)]
 
 
@@ -112,6 +123,8 @@ def show(me: Viewer, session: Reader, backend: BackendDep, request_id: Id) -> Re
         deliveries=_deliveries(session, request_id),
         decidable=_decidable(session, request),
         ending=typed.ending(request_id),
+        refusals=refusals.REASONS,
+        reply=replies.text_for(request, contact=backend.settings.contact),
         latest=max(request.due_at, now).date(),
     )
     return render(me, context)
@@ -227,10 +240,11 @@ def reject(
     request_id: Id,
     reason: Annotated[Reason, Form()],
     confirmed: typed.Typed = "",
+    refusal: Refusal = refusals.OTHER,
 ) -> Response:
-    """Refuse a request."""
+    """Refuse a request; `refusal` is why, as programs know it."""
     typed.check(confirmed, request_id)
-    requests.end(tx, request_id, "rejected", reason)
+    requests.end(tx, request_id, "rejected", reason, refusal=refusal)
     return done(f"{PATH}/{request_id}", "The request is refused.")
 
 

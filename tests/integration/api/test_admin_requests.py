@@ -72,12 +72,17 @@ def test_a_request_is_put_off_refused_and_cancelled_with_a_typed_confirmation(
     refused = client.post(f"{PATH}/{first}/reject", data={"reason": "not theirs", "typed": "yes"})
     assert (refused.status_code, request_of(api_backend, first).state) == (422, "scheduled")
     assert first[-6:] in refused.text
-    fields = {"reason": "not theirs", "typed": first[-6:].upper()}
+    fields = {"reason": "not theirs", "typed": first[-6:].upper(), "refusal": "no_such"}
+    assert client.post(f"{PATH}/{first}/reject", data=fields).status_code == 422
+    fields["refusal"] = "insuf_verification"
     assert client.post(f"{PATH}/{first}/reject", data=fields).status_code == 303
+    assert request_of(api_backend, first).refusal == "insuf_verification"
     assert request_of(api_backend, first).state == "rejected"
     page = client.get(f"{PATH}/{first}").text
     assert "/extend" not in page
     assert "not theirs" in page
+    assert "· we could not confirm" in page
+    assert "We have refused your request because we could not confirm" in page
     again = client.post(f"{PATH}/{first}/cancel", data=fields, headers={"HX-Request": "true"})
     assert again.status_code == 409
     assert "rejected" in again.text
