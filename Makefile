@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 LETHE_DATA ?= data
 export LETHE_DATA
 
-.PHONY: setup demo up down test test-all test-compose check lock clean
+.PHONY: setup demo up down test test-all test-compose check audit lock clean
 
 setup: $(STAMP)
 
@@ -48,6 +48,11 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r lethe service worker core unlearning migrations
+
+# bandit, and what is known to be wrong with the dependencies (asks pypi.org).
+audit: setup
+	@$(BIN)/python -m tests.audit
 	$(BIN)/hadolint Dockerfile
 	@! docker compose version >/dev/null 2>&1 || \
 	  { echo docker compose config; docker compose -f docker-compose.yml -f docker-compose.gpu.yml config -q; }

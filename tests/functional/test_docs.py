@@ -27,8 +27,9 @@ PAGES = [
     "docs/guides/own-data.md",
     "docs/guides/predicting.md",
     "docs/guides/callbacks.md",
-    "docs/guides/clients.md",
     "docs/guides/capacity.md",
+    # Its calls are made in tests/integration/api/test_clients.py too.
+    pytest.param("docs/guides/clients.md", marks=pytest.mark.long),
 ]
 
 # `lethe serve` listens on a free port and the page goes on once it answers, as a person would
