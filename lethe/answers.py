@@ -46,6 +46,7 @@ class ErasureRequest(Answer):
     job_ids: list[str] = []
     outcome: str | None = None
     reason: str | None = None
+    refusal: str | None = None
     sample_count: int | None = None
     received_at: datetime
     due_at: datetime | None = None
@@ -65,6 +66,7 @@ class Transition(Answer):
     from_: Annotated[str | None, Field(alias="from")] = None
     to: str | None = None
     reason: str | None = None
+    refusal: str | None = None
     due_at: datetime | None = None
 
 
@@ -74,6 +76,19 @@ class ErasureRequestDetail(ErasureRequest):
     commitment: str | None = None
     commitment_salt: str | None = None
     history: list[Transition] = []
+
+
+class LegalHold(Answer):
+    """What is kept from being erased, and why."""
+
+    id: str
+    model: str
+    of_subject: bool
+    sample_count: int
+    reason: str
+    placed_at: datetime
+    released_at: datetime | None = None
+    release_reason: str | None = None
 
 
 class BulkResult(Answer):

@@ -24,6 +24,7 @@ from lethe.answers import (
     ErasureRequestDetail,
     Job,
     Key,
+    LegalHold,
     MadeKey,
     Model,
     Page,
@@ -107,15 +108,21 @@ def cancel(request_id: str, reason: str) -> Flow[ErasureRequest]:
     return _decided(ErasureRequest, f"/erasure-requests/{_in_path(request_id)}/cancel", reason)
 
 
-def reject(request_id: str, reason: str) -> Flow[ErasureRequest]:
-    """Refuse a request that has not begun, or is in review."""
-    return _decided(ErasureRequest, f"/erasure-requests/{_in_path(request_id)}/reject", reason)
+def reject(request_id: str, reason: str, *, refusal: str = "other") -> Flow[ErasureRequest]:
+    """Refuse a request that has not begun, or is in review; `refusal`: why, as programs know it."""
+    path = f"/erasure-requests/{_in_path(request_id)}/reject"
+    return _decided(ErasureRequest, path, reason, refusal=refusal)
 
 
 def extend(request_id: str, due_at: datetime, reason: str) -> Flow[ErasureRequest]:
     """Move the due date later; `due_at` has a time zone."""
     path = f"/erasure-requests/{_in_path(request_id)}/extend"
     return _decided(ErasureRequest, path, reason, due_at=due_at.isoformat())
+
+
+def answer(request_id: str) -> Flow[str]:
+    """The answer to the person, ready to send: what was done, why, and how to complain."""
+    return _text(f"/erasure-requests/{_in_path(request_id)}/answer")
 
 
 def certificate(request_id: str) -> Flow[str]:
@@ -164,6 +171,32 @@ def status_link(request_id: str) -> Flow[StatusLink]:
     """
     path = f"/erasure-requests/{_in_path(request_id)}/status-link"
     return _one(StatusLink, Ask("POST", path, repeatable=False))
+
+
+# Legal holds
+
+
+def hold(
+    model: str,
+    reason: str,
+    *,
+    subject_id: str | None = None,
+    sample_ids: Sequence[str] | None = None,
+) -> Flow[LegalHold]:
+    """Keep a subject's samples, or those named, from being erased until the hold is released."""
+    named = list(sample_ids) if sample_ids is not None else None
+    body = _given(model=model, subject_id=subject_id, sample_ids=named)
+    return _decided(LegalHold, "/legal-holds", reason, **body)
+
+
+def holds(*, in_force: bool | None = None) -> Stream[LegalHold]:
+    """Legal holds, newest first, the released ones too."""
+    return _pages(LegalHold, "/legal-holds", {"in_force": in_force})
+
+
+def release_hold(hold_id: str, reason: str) -> Flow[LegalHold]:
+    """End a hold. What was refused because of it is not taken up again: ask anew."""
+    return _decided(LegalHold, f"/legal-holds/{_in_path(hold_id)}/release", reason)
 
 
 # Jobs

@@ -125,10 +125,15 @@ class Client:
     reject = _does(calls.reject)
     extend = _does(calls.extend)
     status_link = _does(calls.status_link)
+    answer = _does(calls.answer)
     certificate = _does(calls.certificate)
     certificate_page = _does(calls.certificate_page)
     certificate_key = _does(calls.certificate_key)
     wait = _does(calls.wait)
+
+    hold = _does(calls.hold)
+    holds = _lists(calls.holds)
+    release_hold = _does(calls.release_hold)
 
     job = _does(calls.job)
     jobs = _lists(calls.jobs)
@@ -213,10 +218,15 @@ class AsyncClient:
     reject = _awaits(calls.reject)
     extend = _awaits(calls.extend)
     status_link = _awaits(calls.status_link)
+    answer = _awaits(calls.answer)
     certificate = _awaits(calls.certificate)
     certificate_page = _awaits(calls.certificate_page)
     certificate_key = _awaits(calls.certificate_key)
     wait = _awaits(calls.wait)
+
+    hold = _awaits(calls.hold)
+    holds = _streams(calls.holds)
+    release_hold = _awaits(calls.release_hold)
 
     job = _awaits(calls.job)
     jobs = _streams(calls.jobs)

@@ -50,7 +50,7 @@ def calls() -> list[bytes]:
     """Calls as they are meant."""
     one = {"model": "digits", "subject_id": "subject-1", "external_id": "t", "regulation": "gdpr"}
     named = {"model": "digits", "sample_ids": ["train/00002"], "strategy": "retrain"}
-    many = {"items": [one, named, {**one, "callback_url": "https://example.org/done"}]}
+    many = {"items": [one, named, {**one, "callback_url": "https://8.8.8.8/done"}]}
     policy = {"inconclusive": "review", "thresholds": {"auc_band": 0.05}, "budget": {"jobs": 20}}
     because = {"reason": "asked for by mistake"}
     later = {"due_at": "2030-01-01T00:00:00Z", **because}

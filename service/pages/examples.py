@@ -16,6 +16,7 @@ BY_NAME: dict[str, Any] = {
     "request_id": "er_01kq3x8v5mfd2t7w9c4b6n1h0z",
     "job_id": "job_01kq3x8v5nbe8r3y6k2j4p9s7a",
     "key_id": "key_01kq3x7aa1cd5e8f2g3h4j6k7m",
+    "hold_id": "lh_01kq3y0c2h8fa5w7t1r4k6m9d3",
     "delivery_id": "dl_01kq3x9tr6ge4v8s2p5m7n0q3w",
     "secret": "s3cr3t",
     "form": "standard",
@@ -58,11 +59,24 @@ BY_NAME: dict[str, Any] = {
     "index": 0,
 }
 """What a field or parameter of this name holds, where its schema lets it."""
-NOTHING = {"completed_at", "cursor", "error", "errors", "next", "outcome", "problem", "reason"}
+NOTHING = {
+    "refusal",
+    "released_at",
+    "release_reason",
+    "completed_at",
+    "cursor",
+    "error",
+    "errors",
+    "next",
+    "outcome",
+    "problem",
+    "reason",
+}
 """Fields that hold null where they may: the examples are of what has just begun, and is well."""
 IDS = {
     "Erasure": "request_id",
     "Delivery": "delivery_id",
+    "LegalHold": "hold_id",
     "Job": "job_id",
     "Key": "key_id",
     "Bulk": "request_id",

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from lethe import ApiError, Client, answers, calls
 from service import schemas
 from service.schemas.deliveries import DeliveryAttemptView
+from service.schemas.holds import LegalHoldView
 from tests.reference import openapi
 
 ELSEWHERE = {
@@ -101,6 +102,7 @@ PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (answers.Predictions, schemas.Predictions),
     (answers.Key, schemas.KeyView),
     (answers.MadeKey, schemas.MadeKey),
+    (answers.LegalHold, LegalHoldView),
     (answers.Delivery, schemas.DeliveryView),
     (answers.DeliveryAttempt, DeliveryAttemptView),
     (answers.WebhookSecret, schemas.WebhookSecretView),
