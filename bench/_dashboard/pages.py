@@ -40,6 +40,7 @@ def addresses(plan: Plan) -> dict[str, str]:
         "subjects": f"{people}/subjects",
         "subjects, the last": f"{people}/subjects?cursor=3-60",
         "samples": f"{people}/samples?label=3",
+        "legal holds": "/admin/legal-holds",
         "audit": "/admin/audit",
         "audit, of one request": f"/admin/audit?noun=erasure_request&noun_id={done}",
         "audit, a rare event": "/admin/audit?event=imported",
