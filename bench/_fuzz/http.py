@@ -50,6 +50,18 @@ def calls() -> list[bytes]:
     """Calls as they are meant."""
     one = {"model": "digits", "subject_id": "subject-1", "external_id": "t", "regulation": "gdpr"}
     named = {"model": "digits", "sample_ids": ["train/00002"], "strategy": "retrain"}
+    dsr = {
+        "regulation": "gdpr",
+        "subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798",
+        "subject_request_type": "erasure",
+        "submitted_time": "2026-10-02T15:00:00Z",
+        "subject_identities": [
+            {"identity_type": "email", "identity_format": "raw", "identity_value": "subject-3"}
+        ],
+        "api_version": "2.0",
+        "status_callback_urls": ["https://8.8.8.8/opendsr"],
+        "extensions": {"lethe": {"model": "digits"}},
+    }
     many = {"items": [one, named, {**one, "callback_url": "https://8.8.8.8/done"}]}
     policy = {"inconclusive": "review", "thresholds": {"auc_band": 0.05}, "budget": {"jobs": 20}}
     because = {"reason": "asked for by mistake"}
@@ -65,6 +77,11 @@ def calls() -> list[bytes]:
         ("PATCH", "/models/digits/policy", policy),
         ("POST", "/models/digits/rollback", {"version": 1, **because}),
         ("POST", "/keys", key),
+        ("POST", "/requests", dsr),
+        ("POST", "/v2/requests", dsr),
+        ("GET", "/requests/a7551968-d5d6-44b2-9831-815ac9017798", None),
+        ("DELETE", "/requests/a7551968-d5d6-44b2-9831-815ac9017798", None),
+        ("GET", "/discovery", None),
         ("GET", "/erasure-requests?status=scheduled&limit=3&cursor=er_01&overdue=true", None),
         ("GET", "/jobs?model=digits&limit=2&cursor=job_01", None),
         ("GET", '/jobs/job_1?wait=0\nIf-None-Match: "1", W/"2"', None),
