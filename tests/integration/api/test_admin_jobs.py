@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from core import holding, jobs, plots
 from core.backend import Backend
+from core.errors import Unauthorized
 from core.records import Job
 from service.admin import graphs, live
 from tests.integration.api.conftest import SignIn
@@ -219,6 +220,33 @@ def test_a_change_is_drawn_once_for_however_many_pages(pages: int) -> None:
     assert len(set(told)) == 1
     assert re.findall(r"<p.*?>(\d)", told[0]) == ["1", "2", "3"]
     assert json.dumps(told[0]).count("event: over") == 1
+
+
+def test_a_stream_ends_with_its_session_and_says_while_nothing_changes_that_it_is_there() -> None:
+    refused = False
+
+    async def draw() -> live.Drawing:
+        return live.Drawing(1, False, {"a": '<p id="a">1</p>'})
+
+    class Quiet:
+        closing = False
+
+        async def wait(self, *_: Any) -> bool:
+            return False
+
+    async def allowed() -> None:
+        nonlocal refused
+        if refused:
+            raise Unauthorized("this API key was revoked")
+        refused = True
+
+    async def told() -> list[str]:
+        stream = live.events(live.Easel(), Quiet(), ("job_1", False), draw, allowed)  # type: ignore[arg-type]
+        return [event async for event in stream]
+
+    events = asyncio.run(told())
+    assert events[0].startswith("event: parts")
+    assert events[1:] == [": still here\n\n"] * 2
 
 
 def test_the_overview_says_what_waits(admin: SignIn, api: TestClient, api_hand: Hand) -> None:
