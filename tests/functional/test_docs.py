@@ -28,7 +28,6 @@ PAGES = [
     "docs/guides/predicting.md",
     "docs/guides/callbacks.md",
     "docs/guides/opendsr.md",
-    "docs/guides/clients.md",
     "docs/guides/capacity.md",
     # Its calls are made in tests/integration/api/test_clients.py too.
     pytest.param("docs/guides/clients.md", marks=pytest.mark.long),
