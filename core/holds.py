@@ -143,7 +143,7 @@ class InForce:
         if of_person:
             return of_person[0]
         query = select(HeldSample.hold_id).where(HeldSample.hold_id.in_(self._holds))
-        owners: set[int] = set()
+        owners = set() if subject_id is None else {subject_id}
         if keys:
             query = query.where(HeldSample.key.in_(keys))
             owners = set(self._backend.samples.subjects_of(self._dataset_id, keys).values())

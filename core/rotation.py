@@ -28,6 +28,7 @@ from core.records import (
     Idempotency,
     LegalHold,
     Model,
+    OpenDsrRequest,
     SecretState,
     StatusLink,
     Subject,
@@ -58,6 +59,7 @@ _STORED = (
     _Hashes(ErasureRequest, {"subject_hash": "subject"}),
     _Hashes(LegalHold, {"subject_hash": "subject"}),
     _Hashes(Idempotency, {"value": "body", "body_digest": "body"}),
+    _Hashes(OpenDsrRequest, {"body_digest": "body"}),
     _Hashes(StatusLink, {"link_hash": "status link", "code_hash": "status code"}),
     _Hashes(Denied, {"hash": ""}),  # by its kind: see _label
 )
