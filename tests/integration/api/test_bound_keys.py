@@ -14,7 +14,17 @@ from core.datasets import datasets
 from core.keys import SCOPES
 from tests.factories import make_dataset, make_model
 
-OPEN = ("/livez", "/readyz", "/metrics", "/certificates/key", "/status/")
+OPEN = (
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/certificates/key",
+    "/status/",
+    "/discovery",
+    "/v2/discovery",
+    "/v1/discovery",
+    "/opendsr",
+)
 
 BODIES: dict[str, Any] = {
     "cancel": {"reason": "x"},
@@ -25,7 +35,11 @@ BODIES: dict[str, Any] = {
 """What a call needs to get as far as the model; those of one reason are all alike."""
 
 SEEN = ("request_id", "job_id", "hold_id", "delivery_id")
-POSTED = {("/erasure-requests", "post"), ("/legal-holds", "post")}
+POSTED = {
+    ("/erasure-requests", "post"),
+    ("/legal-holds", "post"),
+    *((f"{version}requests", "post") for version in ("/", "/v2/", "/v1/opengdpr_")),
+}
 """They name a model in their body: see below."""
 
 EVERY_MODEL = {
@@ -65,6 +79,7 @@ def erased(api: TestClient, model: str, headers: dict[str, str]) -> dict[str, st
         "name": model,
         "key_id": key_id,
         "hold_id": hold_id,
+        "noun": "7a1b2c3d-0000-4000-8000-000000000000",
         "delivery_id": api.get("/deliveries", headers=headers).json()["items"][0]["id"],
     }
 
