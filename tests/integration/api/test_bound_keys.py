@@ -79,7 +79,7 @@ def erased(api: TestClient, model: str, headers: dict[str, str]) -> dict[str, st
         "name": model,
         "key_id": key_id,
         "hold_id": hold_id,
-        "noun": "7a1b2c3d-0000-4000-8000-000000000000",
+        "number": "7a1b2c3d-0000-4000-8000-000000000000",
         "delivery_id": api.get("/deliveries", headers=headers).json()["items"][0]["id"],
     }
 
