@@ -75,6 +75,7 @@ def _measured(scene: Scene, rounds: int, open_pages: int, seconds: float) -> dic
         cpu = (scene.cpu_seconds() - before) / rounds
         row = {"page": name, **_latencies(taken), "service_cpu_ms": round(cpu * 1000, 1)}
         rows.append({**row, "kilobytes": round(len(body) / 1000, 1)})
+        print(f"  {row['p50_ms']} ms, {row['service_cpu_ms']} of CPU", file=sys.stderr)
     print("explaining queries", file=sys.stderr)
     queries, scanned = plans.scans(scene.settings, scene.key, asked)
     print("painting, and following a job", file=sys.stderr)
