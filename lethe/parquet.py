@@ -22,6 +22,10 @@ NAMES_AT_ONCE = 2_000_000
 """Names whose hashes are held to be told apart; more take a pass over the file each."""
 
 
+MOST_CLASSES = 100_000
+"""A single label of a damaged file would make billions of them."""
+
+
 class ParquetRows:
     """Rows of one or two Parquet files, with columns
 
@@ -111,6 +115,11 @@ class ParquetRows:
             return sorted(values)
         if min(values) < 0:
             raise ValueError(f"{self._paths['train']}: labels must be 0 or more")
+        if max(values) >= MOST_CLASSES:
+            raise ValueError(
+                f"{self._paths['train']}: label {max(values)}; labels are numbered from 0, and "
+                f"there can be {MOST_CLASSES:,} at most"
+            )
         return [str(label) for label in range(max(values) + 1)]
 
     def _check_names(self) -> None:

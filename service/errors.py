@@ -147,7 +147,8 @@ def _problem(error: Exception, request_id: str) -> Response:
 
 
 _OPENDSR = re.compile(
-    r"(/v2)?/(requests|discovery)(/.*)?|/v1/(opengdpr_requests|discovery)(/.*)?|/opendsr/.*"
+    r"(/v2)?/(requests|discovery)(/.*)?|/v1/(opengdpr_requests|discovery)(/.*)?|/opendsr/.*",
+    re.DOTALL,  # a line feed may be in a path too
 )
 
 

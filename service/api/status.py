@@ -65,6 +65,7 @@ def show(request: Request, session: Reader, backend: BackendDep, secret: Secret)
     response_class=Response,
     responses={
         404: _PAGE[404],
+        422: problems()[422],
         303: {"description": "The code was right."},
         403: {**_PAGE[200], "description": "The code was wrong, or the link is shut."},
     },

@@ -29,7 +29,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from core import keys
+from core import keys, status_links
 from core.backend import open_backend
 from core.settings import Settings
 from tests import factories
@@ -63,6 +63,8 @@ class Service:
     waiting: dict[str, list[str]]
     """The same of erasures that no worker has taken up."""
     spare_key: str
+    secret: str
+    """Of a status link that stays the newest of its request."""
 
     def name_what_exists(self, case: Case, pick: int) -> None:
         """Put names of what exists into a call, wherever it has the place for one."""
@@ -71,12 +73,16 @@ class Service:
             follows = case.method == "GET" and name == "job_id"
             open_ones = [] if follows else self.waiting[name]
             case.path_parameters[name] = [self.ended[name], *open_ones][pick % (1 + len(open_ones))]
-        for name, value in (("name", "digits"), ("key_id", self.spare_key)):
+        known = {"name": "digits", "key_id": self.spare_key, "secret": self.secret}
+        for name, value in known.items():
             if name in (case.path_parameters or ()):
                 case.path_parameters[name] = value
         if case.operation.label == "POST /erasure-requests" and isinstance(case.body, dict):
             case.body = case.body | {"model": "digits", "subject_id": f"subject-{50 + pick}"}
             case.body.pop("sample_ids", None)
+        if case.operation.label == "POST /erasure-requests/bulk" and isinstance(case.body, dict):
+            many = [{"model": "digits", "subject_id": f"subject-{90 + n}"} for n in range(pick)]
+            case.body = {"items": [*many, {"model": "digits"}, None]}
         if case.operation.label == "POST /models/{name}/rollback" and isinstance(case.body, dict):
             case.body = case.body | {"version": 1}
         if case.operation.label == "POST /predict":
@@ -95,8 +101,10 @@ def service(empty: Deployment) -> Iterator[Service]:
     done = factories.submit(backend, "subject-20")
     assert tasks.work(Engine(backend, "cpu"), "by hand") == done.job_ids[0]
     asked = [factories.submit(backend, f"subject-{number}") for number in range(LATER)]
+    apart = factories.submit(backend, "subject-40")
     with backend.db.transaction() as tx:
         spare, _ = keys.create(tx, "spare", ["read"])
+        link = status_links.make(tx, backend.identities, apart.request.id)
     backend.close()
     process = empty.serve()
     yield Service(
@@ -108,6 +116,7 @@ def service(empty: Deployment) -> Iterator[Service]:
             "job_id": [each.job_ids[0] for each in asked],
         },
         spare.id,
+        link.secret,
     )
     assert "Traceback" not in process.text
 

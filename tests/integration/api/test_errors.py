@@ -258,3 +258,15 @@ def test_nothing_names_the_subject_in_the_log(
     assert "subject-11" not in caplog.text
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"subject-11" not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    "path", ["/requests/a%0Ab", "/v1/opengdpr_requests/%0A", "/v2/requests/%0A"]
+)
+def test_an_unusual_name_is_refused_in_the_form_of_its_protocol(
+    api_quiet: TestClient, path: str
+) -> None:
+    answer = api_quiet.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/json"
+    assert "error" in answer.json()

@@ -280,3 +280,9 @@ def test_names_are_told_apart_a_part_at_a_time(
     monkeypatch.setattr("lethe.parquet.hash", lambda text: len(text), raising=False)
     parquet(path, rows=20, name=[f"name {i}" for i in range(20)])
     assert open_source(f"parquet:{path}").sizes == {"train": 20}, "a hash that comes twice is none"
+
+
+def test_one_label_does_not_make_billions_of_classes(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "rows.parquet", label=[0] * 9 + [2**40])
+    with pytest.raises(ValueError, match="there can be 100,000 at most"):
+        open_source(f"parquet:{path}")
