@@ -65,14 +65,8 @@ def listed(
     return list(session.scalars(query))
 
 
-def job_ids_of(session: Session, request_id: str) -> list[str]:
-    """The jobs that carry the request out, oldest first."""
-    query = select(JobRequest.job_id).where(JobRequest.request_id == request_id)
-    return list(session.scalars(query.order_by(JobRequest.job_id)))
-
-
 def job_ids_of_all(session: Session, request_ids: Collection[str]) -> dict[str, list[str]]:
-    """The same of many, by request; those without a job are left out."""
+    """The jobs that carry each request out, oldest first; those without a job are left out."""
     query = select(JobRequest).where(JobRequest.request_id.in_(request_ids))
     found: dict[str, list[str]] = {}
     for link in session.scalars(query.order_by(JobRequest.job_id)):

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     """Erasure requests for one subject. Or off."""
     review_share: Annotated[float, Field(gt=0, le=1)] = 0.10
     """A job that erases a larger share of a data set waits for a reviewer before it begins."""
-    review_class_share: Annotated[float, Field(gt=0, le=1)] = 0.50
+    review_class_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Likewise one that erases a larger share of a class's training samples, or all of them."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Pause between two rounds of `sweep`."""

@@ -21,7 +21,9 @@ NOUNS = (
     "certificate",
     "delivery",
     "legal_hold",
+    "opendsr_request",
     "key",
+    "secret",
 )
 """What events are about, for a front end to offer; `Wanted` takes any."""
 

@@ -46,7 +46,7 @@ def make(
     return MadeStatusLink(url=status.address(request, made.secret), code=made.code)
 
 
-@router.get("/status/{secret}", response_class=Response, responses=_PAGE)
+@router.get("/status/{secret}", response_class=Response, responses={**_PAGE, 422: problems()[422]})
 def show(request: Request, session: Reader, backend: BackendDep, secret: Secret) -> Response:
     """The data subject's page: asks for the code, then says where the request stands."""
     try:

@@ -103,8 +103,13 @@ class Site:
         assert not failed, failed
 
     def run_job(self) -> None:
-        """Run the soonest-due job to its end, or until it waits for a person."""
+        """Run the job whose turn it is to its end, or until it waits for a person."""
         with self.working():
+            pass
+
+    def run_all(self) -> None:
+        """Run every job that waits, those of other tests too."""
+        while tasks.work(self.engine, "by hand") is not None:
             pass
 
 

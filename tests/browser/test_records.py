@@ -214,7 +214,7 @@ def test_a_data_subject_opens_a_page_with_a_link_and_a_code(
     person.get_by_role("button", name="Show my request").click()
     expect(person.get_by_role("heading", name="We have your request")).to_be_visible()
     shown(person, "status-open")
-    site.run_job()
+    site.run_all()
     person.reload()
     expect(person.get_by_role("heading", name="Your data was erased")).to_be_visible()
     shown(person, "status-done")

@@ -25,7 +25,7 @@ def test_over_http(embedded: Deployment, here: Commands) -> None:
     embedded.serve()
     here.variables = {"LETHE_URL": embedded.url, "LETHE_HOME": str(embedded.home)}
     assert "no model 'nope'" in here.fails("erase", "nope", "--subject", "x")
-    assert "either --subject or --samples" in here.fails("erase", "digits")
+    assert "give one of --subject, --samples and --csv" in here.fails("erase", "digits")
     assert "unknown strategy 'magic'" in here.fails(
         "erase", "digits", "--subject", "subject-1", "--strategy", "magic"
     )

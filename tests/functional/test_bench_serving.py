@@ -52,10 +52,12 @@ def answering(*behaviours: str) -> Iterator[int]:
 
 def test_a_load_sees_answers_breaks_and_refusals() -> None:
     with answering("last", "whole", "breaks", "last") as port, load(port, CALL, 1) as running:
-        running.popen.wait(20)  # it ends by itself: nobody listens any more
-        seen = running.stop()
-    # The fourth call of "whole" found the connection closed.
-    assert list(seen.status) == [200, 200, 200, 200, BROKEN, BROKEN, 200, REFUSED]
+        seen = running.ended()  # by itself: nobody listens any more
+    # The fourth call of "whole" found the connection closed. Who knocks while the port is being
+    # closed may be let in and cut off before it is refused.
+    statuses = list(seen.status)
+    assert statuses[:7] == [200, 200, 200, 200, BROKEN, BROKEN, 200]
+    assert (set(statuses[7:-1]) <= {BROKEN}, statuses[-1]) == (True, REFUSED)
     assert [seen.bodies[index] for index in seen.body[:2]] == ["answ"] * 2
     assert all(sent <= got for sent, got in zip(seen.sent, seen.got, strict=True))
     assert list(seen.sent) == sorted(seen.sent)

@@ -87,7 +87,7 @@ def check_lineage(versions: list[Any], job: Any) -> None:
     new, old = (next(v for v in versions if v.version == number) for number in (2, 1))
     assert (new.parent, new.tainted_by) == (1, [])
     assert new.state in ("serving", "retired")
-    assert (old.state, job.model_extra["result_version"]) == ("destroyed", 2)
+    assert (old.state, job.result_version) == ("destroyed", 2)
     assert job.queued_at <= job.started_at <= job.published_at <= job.finished_at
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from core import audit, bulk
+from core.asked import Asked, Submitted
 from core.backend import Backend
+from core.errors import Conflict
 from core.records import ErasureRequest, Job, Subject
 from service.schemas import BulkAnswer
 from tests.integration.api.hand import count
@@ -205,3 +207,41 @@ def test_an_address_that_would_not_be_called_is_looked_at_once(
     assert [each["status"] for each in answer["items"]] == [422, 202, 422]
     assert answer["items"][0]["problem"]["errors"][0]["where"] == "callback_url"
     assert seen == [inside["callback_url"]]
+
+
+def test_an_address_that_would_not_be_called_refuses_its_items_alone(api: TestClient) -> None:
+    inside = "https://127.0.0.1/hook"
+    items = [item(1, callback_url=inside), item(2), item(3, callback_url=inside)]
+    results = posted(api, items)["items"]
+    assert [each["status"] for each in results] == [422, 202, 422]
+    assert "LETHE_CALLBACK_ALLOW" in results[0]["problem"]["detail"]
+
+
+def test_what_the_book_refuses_refuses_its_item_alone(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter = bulk.Book.enter
+
+    def held(book: bulk.Book, asked: Asked, keys: list[int]) -> Submitted:
+        if asked.new.subject_id == "subject-2":
+            raise Conflict("a legal hold is on this")
+        return enter(book, asked, keys)
+
+    monkeypatch.setattr(bulk.Book, "enter", held)
+    results = posted(api, [item(1), item(2), item(3)])["items"]
+    assert [each["status"] for each in results] == [202, 409, 202]
+
+
+def test_a_key_that_another_takes_in_the_same_moment_is_answered_as_it_was(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, refused = bulk._write, [IntegrityError("INSERT", {}, Exception("taken"))]
+
+    def once(*arguments: Any) -> None:
+        if refused:
+            raise refused.pop()
+        write(*arguments)
+
+    monkeypatch.setattr(bulk, "_write", once)
+    assert posted(api, [item(1)], key="the same")["accepted"] == 1
+    assert refused == []

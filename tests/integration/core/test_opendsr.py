@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from core import keys, opendsr, opendsr_state
-from core.backend import Backend
-from core.errors import Conflict
+from core.backend import Backend, open_backend
+from core.errors import Conflict, SettingsError
 from core.opendsr import Identity, NewOpenDsrRequest
 from core.records import OpenDsrRequest
+from core.settings import Settings
 from tests.factories import make_dataset, make_model
 from tests.integration.core.helpers import at_once, end, events_of
 
@@ -60,6 +62,23 @@ def test_the_same_number_at_once_is_one_request(backend: Backend, key_id: str) -
     assert len({each.id for each in done}) == 1
     with pytest.raises(Conflict, match="another body"):
         opendsr.take_in(backend, wanted(b"[]"), key_id)
+
+
+def test_what_the_database_refuses_is_not_taken_for_a_repeat(
+    backend: Backend, key_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise IntegrityError("INSERT", {}, Exception("refused"))
+
+    monkeypatch.setattr(opendsr, "_enter", refuse)
+    with pytest.raises(IntegrityError):
+        opendsr.take_in(backend, wanted(), key_id)
+
+
+def test_an_address_without_a_key_to_sign_with_is_said_at_the_start(settings: Settings) -> None:
+    half = settings.model_copy(update={"opendsr_url": "https://lethe.example.org"})
+    with pytest.raises(SettingsError, match="LETHE_OPENDSR"):
+        open_backend(half)
 
 
 def test_a_part_handed_back_does_not_make_it_pending_again(backend: Backend, key_id: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import pytest
 
 from core import outbound
@@ -300,3 +301,9 @@ def test_the_certificate_must_be_the_hosts(
                 f"https://receiver.example:{taker.port}/", {}, b""
             )
     assert len(taker.got) == 1
+
+
+def test_a_call_whose_time_is_over_reads_no_further() -> None:
+    assert outbound._left(time.monotonic() + 5) > 0
+    with pytest.raises(httpcore.ReadTimeout):
+        outbound._left(time.monotonic() - 1)

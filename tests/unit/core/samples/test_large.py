@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core import _sample_reads as reads
+from core import samples
 from core.samples import SampleStore, TooFewSamples
 from tests.unit.core.samples.making import ROWS, assert_batch, batch_of
 
@@ -89,3 +90,15 @@ def test_keys_between_others_are_new(store: SampleStore) -> None:
     store.delete("digits", range(100, 110))
     store.append("digits", [batch_of(range(100, 105)), batch_of(range(105, 110))])
     assert_batch(store.take("digits", [104, 105]), [104, 105])
+
+
+def test_a_bucket_that_refuses_to_drop_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        class LanceDataset:
+            @staticmethod
+            def drop(*_: object, **__: object) -> None:
+                raise OSError("access denied")
+
+    monkeypatch.setattr(samples, "load_lance", Refusing)
+    with pytest.raises(samples.SampleStoreUnreadable):
+        samples.SampleStore("s3://nowhere/samples").drop("people")
