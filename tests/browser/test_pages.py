@@ -91,7 +91,10 @@ def test_the_keyboard_alone_signs_in_reaches_a_job_and_withdraws_it(
     expect(page.get_by_role("status")).to_contain_text("cancelled")
 
 
-@pytest.mark.parametrize(("name", "dark", "width"), [("dark", True, 1280), ("narrow", False, 375)])
+@pytest.mark.parametrize(
+    ("name", "dark", "width"),
+    [pytest.param("dark", True, 1280, marks=pytest.mark.long), ("narrow", False, 375)],
+)
 def test_pages_are_legible_in_the_dark_and_on_a_phone(
     site: Site,
     visit: Visit,

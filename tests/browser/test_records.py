@@ -175,7 +175,10 @@ def test_data_sets_and_the_system(visit: Visit, shown: Shown) -> None:
         shown(page, name)
 
 
-@pytest.mark.parametrize(("name", "dark", "width"), [("dark", True, 1280), ("narrow", False, 375)])
+@pytest.mark.parametrize(
+    ("name", "dark", "width"),
+    [pytest.param("dark", True, 1280, marks=pytest.mark.long), ("narrow", False, 375)],
+)
 def test_these_pages_in_the_dark_and_on_a_phone(
     visit: Visit, shown: Shown, two_versions: int, name: str, dark: bool, width: int
 ) -> None:

@@ -96,6 +96,7 @@ def test_calls_that_touch_a_swap() -> None:
     assert quiet == pytest.approx([100.0, 500.0])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_nobody_notices_a_swap(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

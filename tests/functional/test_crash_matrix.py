@@ -51,7 +51,6 @@ NTH = {
 }
 WORKER = [name for name in POINTS if name not in SERVICE]
 SAMPLE = [  # of `make test`
-    ("embedded", "swap:announced"),
     ("production", "publish:before-commit"),
 ]
 

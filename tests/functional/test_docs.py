@@ -24,13 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [
     "README.md",
     "docs/guides/first-erasure.md",
-    "docs/guides/own-data.md",
     "docs/guides/predicting.md",
-    "docs/guides/callbacks.md",
-    "docs/guides/opendsr.md",
-    "docs/guides/capacity.md",
-    # Its calls are made in tests/integration/api/test_clients.py too.
-    pytest.param("docs/guides/clients.md", marks=pytest.mark.long),
+    # `make test` has time for a few; what the others call, integration tests call too.
+    *(
+        pytest.param(f"docs/guides/{name}.md", marks=pytest.mark.long)
+        for name in ("own-data", "callbacks", "opendsr", "capacity", "clients")
+    ),
 ]
 
 # `lethe serve` listens on a free port and the page goes on once it answers, as a person would
@@ -147,6 +146,7 @@ def test_a_page(page: str, tmp_path: Path, launch: Launch) -> None:
     run(ROOT / page, tmp_path, launch, {"8099": str(free_port())})
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_production_guide(
     tmp_path: Path, launch: Launch, postgres_url: str, redis_url: str

@@ -13,6 +13,7 @@ from tests.functional.deployment import Deployment
 pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.mark.long
 def test_an_interrupted_training_leaves_no_model(embedded: Deployment) -> None:
     training = embedded.start("train", "second", "--dataset", "digits", "--epochs", "100000")
     training.wait_for("training")
