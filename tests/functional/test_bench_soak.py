@@ -10,7 +10,6 @@ from bench import intake, soak
 from tests.functional.launching import Launch
 
 
-@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_while_workers_are_killed(
     capsys: pytest.CaptureFixture[str], launch: Launch

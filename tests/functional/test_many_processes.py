@@ -42,7 +42,6 @@ def test_each_process_answers_for_all(embedded: Deployment) -> None:
     assert set(versions.values()) == {1}
 
 
-@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_that_no_worker_runs_is_seen(embedded: Deployment) -> None:
     embedded.serve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from core import audit, bulk
 from core.asked import Asked, Submitted
 from core.backend import Backend
-from core.errors import Conflict
+from core.errors import Conflict, Invalid
 from core.records import ErasureRequest, Job, Subject
 from service.schemas import BulkAnswer
 from tests.integration.api.hand import count
@@ -245,3 +246,23 @@ def test_a_key_that_another_takes_in_the_same_moment_is_answered_as_it_was(
     monkeypatch.setattr(bulk, "_write", once)
     assert posted(api, [item(1)], key="the same")["accepted"] == 1
     assert refused == []
+
+
+def test_each_address_is_looked_at_once() -> None:
+    looked: list[str] = []
+
+    def check_named(url: str) -> None:
+        looked.append(url)
+        raise Invalid("callback_url: it leads to a loopback address")
+
+    def slot(url: str | None) -> Any:
+        new = SimpleNamespace(callback_url=url)
+        return SimpleNamespace(outcome=None, asked=SimpleNamespace(new=new))
+
+    part = [slot("https://one.example"), slot(None), slot("https://one.example")]
+    outbound: Any = SimpleNamespace(outbound=SimpleNamespace(check_named=check_named))
+    bulk._check_callbacks(outbound, part)
+    assert looked == ["https://one.example"]
+    assert part[0].outcome is part[2].outcome
+    assert isinstance(part[0].outcome, Invalid)
+    assert part[1].outcome is None

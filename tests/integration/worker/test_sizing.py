@@ -55,7 +55,7 @@ def test_a_whole_class_waits_and_is_let_go(engine: Engine) -> None:
     job, _ = look(engine, job_id, request_id)
     assert job.state == "needs_review"
     assert job.error is not None
-    assert "more than 50% of the training samples of class 8 (" in job.error
+    assert "more than 75% of the training samples of class 8 (" in job.error
     with engine.backend.db.transaction() as tx:
         jobs.reject(tx, job_id, "a mistake")
     with engine.backend.db.transaction() as tx, pytest.raises(Conflict, match="failed"):
