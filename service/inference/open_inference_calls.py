@@ -154,7 +154,7 @@ async def _infer(call: Call) -> Response:
             answered = await _predicted(call, request, served, arrived)
             predicted = time.perf_counter_ns()
             content, json_length = write_answer(request, answered)
-        except Exception:
+        except Exception:  # any: counted, then answered as it is
             tally.fail.add(time.perf_counter_ns() - begun)
             raise
         written = time.perf_counter_ns()

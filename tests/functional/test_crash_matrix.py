@@ -1,7 +1,7 @@
 """Killed at every named point, run again: the outcome is that of a run nobody disturbed.
 
-Real processes; SIGKILL takes a whole worker, or the service, at the point. `make test` tries a
-few points, `make test-all` all of them, on SQLite with files and on PostgreSQL with Redis.
+Real processes; SIGKILL takes a whole worker, or the service, at the point. `make test` tries
+SAMPLE, `make test-all` every point, on SQLite with files and on PostgreSQL with Redis.
 """
 
 from __future__ import annotations
