@@ -49,13 +49,13 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit -q -c pyproject.toml -r lethe service worker core unlearning migrations
+	$(BIN)/hadolint Dockerfile
+	@! docker compose version >/dev/null 2>&1 || \
+	  { echo docker compose config; docker compose -f docker-compose.yml -f docker-compose.gpu.yml config -q; }
 
 # bandit, and what is known to be wrong with the dependencies (asks pypi.org).
 audit: setup
 	@$(BIN)/python -m tests.audit
-	$(BIN)/hadolint Dockerfile
-	@! docker compose version >/dev/null 2>&1 || \
-	  { echo docker compose config; docker compose -f docker-compose.yml -f docker-compose.gpu.yml config -q; }
 
 # What is tested, and what goes into the images: parts of the same resolution.
 lock: COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet

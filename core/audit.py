@@ -18,7 +18,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from core.db import Transaction, insert_all
+from core.db import Transaction, insert_rows
 from core.records import AuditEvent, AuditHead
 
 GENESIS = "0" * 64
@@ -62,26 +62,26 @@ def chain(tx: Transaction) -> None:
         )
         head = _locked_head(tx.session)
         assert head is not None
-    events = []
+    rows = []
     for pending in tx.events:
         seq = head.seq + 1
         digest = event_hash(
             head.hash, seq, tx.now, pending.noun, pending.noun_id, pending.event, pending.data
         )
-        events.append(
-            AuditEvent(
-                seq=seq,
-                at=tx.now,
-                noun=pending.noun,
-                noun_id=pending.noun_id,
-                event=pending.event,
-                data=pending.data,
-                previous=head.hash,
-                hash=digest,
-            )
+        rows.append(
+            {
+                "seq": seq,
+                "at": tx.now,
+                "noun": pending.noun,
+                "noun_id": pending.noun_id,
+                "event": pending.event,
+                "data": pending.data,
+                "previous": head.hash,
+                "hash": digest,
+            }
         )
         head.seq, head.hash = seq, digest
-    insert_all(tx.session, events)
+    insert_rows(tx.session, AuditEvent, rows)
     tx.session.flush()
 
 

@@ -185,8 +185,6 @@ def new_seed() -> int:
 def _open_jobs(model: Model) -> Select[Job]:
     return (
         select(Job)
-        .join(JobRequest, JobRequest.job_id == Job.id)
-        .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
         .where(
             Job.model_id == model.id,
             Job.state.in_(("queued", *JOB_HELD)),
@@ -201,13 +199,27 @@ def _open_jobs(model: Model) -> Select[Job]:
 def _of_subjects(
     session: Session, model: Model, subject_ids: Collection[int]
 ) -> dict[int, list[tuple[Job, int]]]:
-    """By subject: unfinished jobs, locked, that erase its samples, and how many it had then."""
+    """By subject: unfinished jobs, locked, that erase its samples, and how many it had then.
+
+    Whose requests there are is asked first: mostly there is none, and a model's open jobs may
+    be thousands.
+    """
     found: dict[int, list[tuple[Job, int]]] = {}
-    if subject_ids:
-        query = _open_jobs(model).where(ErasureRequest.subject_id.in_(subject_ids))
-        counted = query.add_columns(ErasureRequest.subject_id, ErasureRequest.sample_count)
-        for job, subject_id, count in session.execute(counted):
-            found.setdefault(subject_id, []).append((job, count))
+    if not subject_ids:
+        return found
+    asked_for = session.execute(
+        select(JobRequest.job_id, ErasureRequest.subject_id, ErasureRequest.sample_count)
+        .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
+        .where(ErasureRequest.subject_id.in_(subject_ids))
+        .order_by(JobRequest.job_id)
+    ).all()
+    if not asked_for:
+        return found
+    named = _open_jobs(model).where(Job.id.in_({job_id for job_id, _, _ in asked_for}))
+    open_jobs = {job.id: job for job in session.scalars(named)}
+    for job_id, subject_id, count in asked_for:
+        if subject_id is not None and job_id in open_jobs:
+            found.setdefault(subject_id, []).append((open_jobs[job_id], count))
     return found
 
 
@@ -219,7 +231,13 @@ def _covering_samples(model: Model, request: ErasureRequest) -> Select[Job]:
         .where(RequestSample.request_id == ErasureRequest.id, RequestSample.key.in_(wanted))
         .scalar_subquery()
     )
-    return _open_jobs(model).where(covered == request.sample_count).limit(1)
+    return (
+        _open_jobs(model)
+        .join(JobRequest, JobRequest.job_id == Job.id)
+        .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
+        .where(covered == request.sample_count)
+        .limit(1)
+    )
 
 
 def _gathering(tx: Transaction, settings: Settings, model: Model) -> list[_Gathering]:

@@ -79,6 +79,7 @@ class Importer:
         except BaseException:  # Ctrl-C too: half a data set is no data set
             self._drop(dataset.id)
             raise
+        self._db.gather_statistics(Subject)
         return Imported(ready, dict(stream.counts), stream.skipped)
 
     def _begin(

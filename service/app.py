@@ -40,6 +40,7 @@ from service.api import (
     status,
     webhook_secrets,
 )
+from service.api.busy import Busy
 from service.door import Door
 from service.keyring import Keyring
 from service.keyuse import KeyUse
@@ -110,6 +111,8 @@ def create_app(
     errors.install(app)
     openapi.install(app)
     docs.install(app)
+    if role in ("all", "api"):
+        app.add_middleware(Busy)
     app.add_middleware(Door, max_json_depth=settings.max_json_depth)
     app.add_middleware(
         RequestShell, max_body_bytes=settings.max_body_bytes, headers=headers.of(settings)
@@ -129,7 +132,9 @@ def _shorten(
 
     def stack() -> ASGIApp:
         settings: Settings = app.state.settings
-        shell = RequestShell(endpoint, settings.max_body_bytes, headers.of(settings))
+        shell = RequestShell(
+            endpoint, settings.max_body_bytes, headers.of(settings), tell_all=False
+        )
         return Shortcut(within(), shell, route, takes)
 
     app.build_middleware_stack = stack  # type: ignore[method-assign]  # made at the first call

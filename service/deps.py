@@ -9,6 +9,7 @@ from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from core import keys
 from core.backend import Backend
@@ -91,9 +92,15 @@ async def _caller(
 ) -> Caller:
     if credentials is None:
         raise no_key()
-    keyring: Keyring = connection.app.state.keyring
-    limiter: Limiter = connection.app.state.limiter
-    caller = await keyring.caller(credentials.credentials, address_of(connection.scope))
+    return await recognised(connection.scope, credentials.credentials)
+
+
+async def recognised(scope: Scope, text: str) -> Caller:
+    """The caller whose key this is; raises `Unauthorized`, or `TooMany` when it calls too often."""
+    state = scope["app"].state
+    keyring: Keyring = state.keyring
+    limiter: Limiter = state.limiter
+    caller = await keyring.caller(text, address_of(scope))
     await limiter.spend("key_rate", caller.key_id)
     return caller
 
@@ -129,8 +136,9 @@ class Needs:
         return caller
 
 
-CanErase = Annotated[Caller, Depends(Needs("erase"))]
-CanRead = Annotated[Caller, Depends(Needs("read", "erase", "review", "admin"))]
+ERASE, READ = Needs("erase"), Needs("read", "erase", "review", "admin")
+CanErase = Annotated[Caller, Depends(ERASE)]
+CanRead = Annotated[Caller, Depends(READ)]
 """Whoever may change something may look at it."""
 CanReview = Annotated[Caller, Depends(Needs("review"))]
 CanWithdraw = Annotated[Caller, Depends(Needs("erase", "review"))]

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import logs
 from core.ids import new_id
+from service.door import PROBES
 from service.errors import answer
 from service.headers import added
 from service.metrics import Metrics
@@ -27,6 +28,10 @@ CLIENT_GONE = 499
 """The status in log and metrics of a call whose client did not wait for the answer (nginx's)."""
 
 
+LONG_SECONDS = 1.0
+"""A prediction or probe that took so long is worth a line; others are only counted (`Metrics`)."""
+
+
 class RequestShell:
     """The outermost layer of the application (plain ASGI: streams pass through untouched).
 
@@ -34,14 +39,22 @@ class RequestShell:
     than `max_body_bytes` before they are read: by Content-Length at once, chunked ones as
     soon as they pass it. Answers any error that nothing else answered with a 500 that says
     nothing but the request id. Every answer gets the `headers` that it does not set itself.
+    tell_all: give each call its line in the log; else only those that went wrong or took long.
+    Probes of health have one only then in any case.
     """
 
     def __init__(
-        self, app: ASGIApp, max_body_bytes: int, headers: Sequence[tuple[bytes, bytes]] = ()
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        tell_all: bool = True,
     ) -> None:
         self._app = app
         self._max = max_body_bytes
         self._headers = headers
+        self._tell_all = tell_all
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call, or the start and stop of the whole application."""
@@ -83,13 +96,15 @@ class RequestShell:
             await answer(error, request_id, scope["path"])(scope, receive, sending)
         finally:
             seconds, route = time.perf_counter() - started, template(scope)
-            told = {
-                "method": scope["method"],
-                "route": route,
-                "status": status,
-                "ms": round(seconds * 1000, 1),
-            }
-            log.info("call", extra=told)
+            tell = self._tell_all and scope["path"] not in PROBES
+            if tell or status >= 400 or seconds >= LONG_SECONDS:
+                told = {
+                    "method": scope["method"],
+                    "route": route,
+                    "status": status,
+                    "ms": round(seconds * 1000, 1),
+                }
+                log.info("call", extra=told)
             metrics: Metrics = state.metrics
             metrics.called(scope["method"], route, status, seconds)
             logs.unbind(**bound)

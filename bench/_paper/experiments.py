@@ -36,7 +36,7 @@ def compare(
 def table2(options: Options) -> dict[str, Any]:
     """Table II: a trigger on 6 % of the training set, every method."""
     methods = [*available(), LEAN]
-    if options.dataset == "cifar10" and options.quick:
+    if options.dataset == "cifar10" and options.images:
         methods = ["origin", "retrain", "rfu_ss"]  # the full schedule is lean there
     rows = compare(options, "trigger", 0.06, methods)
     for found in rows:

@@ -25,8 +25,9 @@ from service.inference.open_inference_facts import (
     server_metadata,
 )
 from service.inference.open_inference_request import InferenceRequest, read_request
-from service.inference.predict import unless_gone, whole_body
+from service.inference.predict import unless_gone
 from service.inference.versions import Served
+from service.receiving import whole_body
 
 AT_ONCE = 64 * 1024
 """Bodies of more bytes are read in a thread: others would wait meanwhile."""

@@ -24,6 +24,7 @@ from service.inference.versions import Served
 from service.keyring import Keyring, bearer
 from service.limiting import address_of
 from service.metrics import Metrics
+from service.receiving import whole_body
 
 _NEEDS = Needs("predict")
 
@@ -71,24 +72,6 @@ async def predict(scope: Scope, receive: Receive, send: Send) -> None:
         }
     )
     await send({"type": "http.response.body", "body": content})
-
-
-async def whole_body(receive: Receive) -> bytes:
-    """All of it; `RequestShell` sees to it that it is not too long.
-
-    Raises `ClientDisconnect` when the client leaves before it has sent it.
-    """
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")
-        return body
-    chunks = []
-    while message["type"] == "http.request":
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-        message = await receive()
-    raise ClientDisconnect
 
 
 def _images(question: Question, shape: Shape) -> Floats:

@@ -158,7 +158,7 @@ def test_a_sane_request_id_is_kept(
 
     caplog.handler.addFilter(noted)
     with caplog.at_level(logging.INFO, "service.middleware"):
-        answer = api_quiet.get("/livez", headers={"X-Request-ID": given})
+        answer = api_quiet.get("/models", headers={"X-Request-ID": given})
     assert answer.headers["X-Request-ID"] == given
     assert seen == [given]
     assert get_contextvars() == {}
@@ -180,6 +180,14 @@ def test_the_line_of_a_call_names_its_route_and_nobody(
     [line] = [vars(each) for each in caplog.records if each.name == "service.middleware"]
     assert (line["method"], line["route"], line["status"]) == ("GET", route, status)
     assert "jane" not in str(line)
+
+
+def test_a_probe_that_is_answered_is_not_told(
+    api_quiet: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "service.middleware"):
+        assert api_quiet.get("/livez").status_code == 200
+    assert [each for each in caplog.records if each.name == "service.middleware"] == []
 
 
 @pytest.mark.parametrize("given", ["", "a b", "a\tb", "-a", "0" * 129, "<script>", "é"])

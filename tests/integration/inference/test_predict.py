@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 from core import keys
 from core.backend import open_backend
 from core.settings import Settings
+from service import middleware
 from tests.conftest import SECRET
 from tests.integration.inference.conftest import digits
 
@@ -179,3 +181,24 @@ def test_readiness_tells_what_is_served(predictor: TestClient) -> None:
     answer = predictor.get("/readyz")
     assert answer.status_code == 200
     assert json.loads(answer.text)
+
+
+def test_an_answer_is_counted_and_only_what_went_wrong_or_took_long_is_told(
+    predictor: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> list[tuple[str, int]]:
+        found = [each for each in caplog.records if each.name == "service.middleware"]
+        caplog.clear()
+        return [(vars(each)["route"], vars(each)["status"]) for each in found]
+
+    counted = 'lethe_http_requests_total{method="POST",route="/predict",status="200"}'
+    with caplog.at_level(logging.INFO, "service.middleware"):
+        assert predictor.post("/predict", json={"inputs": [BLANK]}).status_code == 200
+        assert told() == []
+        assert predictor.post("/predict", json={"inputs": []}).status_code == 422
+        assert told() == [("/predict", 422)]
+        monkeypatch.setattr(middleware, "LONG_SECONDS", 0.0)
+        assert predictor.post("/predict", json={"inputs": [BLANK]}).status_code == 200
+        assert told() == [("/predict", 200)]
+        assert counted in predictor.get("/metrics").text
+        assert told() == [("/metrics", 200)]
