@@ -12,7 +12,7 @@ from core.facts import ModelFacts
 from core.lineage import Lineage, Step
 from core.records import ApiKey, AuditEvent, Dataset, LegalHold, Subject
 from core.system import Part, Process, Setting
-from service.admin.explained import Explained
+from service.admin.explained import Explained, Said
 from service.admin.lineage_picture import Row
 from service.admin.listing import Listing
 from service.admin.pictures import Thumbnail
@@ -46,6 +46,7 @@ class Policy:
     template: ClassVar[str] = "policy.html"
     name: str
     groups: Sequence[tuple[str, Sequence[Explained]]]
+    scheduling: Sequence[Said]
     inconclusive: str
     relearning: bool
     given: Mapping[str, str]

@@ -133,6 +133,31 @@ WORDS: Mapping[str, tuple[str, str, str]] = {
 }
 """Title, what it limits, what a smaller value does."""
 
+SCHEDULING: Mapping[str, tuple[str, str, str]] = {
+    "scheduling.class": (
+        "Class of its jobs",
+        "Only workers that serve this class run them (lethe worker --classes).",
+        "by the model's architecture",
+    ),
+    "scheduling.tenant": (
+        "Shares its turn with",
+        "Models with the same name here share one turn; each other model has one of its own.",
+        "nobody",
+    ),
+    "scheduling.weight": (
+        "Weight of its turn",
+        "A turn of weight 2 gets twice the workers' time of one of weight 1. Due dates that press "
+        "go first in any case.",
+        "1",
+    ),
+    "scheduling.memory_mb": (
+        "Memory of a job, in MB",
+        "Only a worker whose device has so much takes its jobs.",
+        "as the last job took, estimated before the first",
+    ),
+}
+"""Title, what it does, what holds where nothing is said."""
+
 POWER = 0.79
 """Erased samples that give G1 a power of 80 %, times its band squared: docs/verification.md."""
 
@@ -153,6 +178,32 @@ class Explained:
     def changed(self) -> bool:
         """Is it not the default?"""
         return self.value != self.default
+
+
+@dataclass(frozen=True)
+class Said:
+    """How jobs are scheduled: what is said of it ("" for nothing), and what holds then."""
+
+    name: str
+    title: str
+    what: str
+    value: str
+    otherwise: str
+
+
+def scheduling(stored: policy.Policy) -> list[Said]:
+    """Which workers run a model's jobs, and whose turn it is."""
+    said = stored.get("scheduling", {})
+    return [
+        Said(name, title, what, _shown(said.get(name.partition(".")[2])), otherwise)
+        for name, (title, what, otherwise) in SCHEDULING.items()
+    ]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def explained(stored: policy.Policy) -> list[tuple[str, list[Explained]]]:
@@ -178,17 +229,29 @@ def change_of(form: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
             change[part][key] = _number(name, text) if text else None
         except ValueError:
             wrong[name] = "must be a number"
+    change["scheduling"] = {}
+    for name in SCHEDULING:
+        text, key = form.get(name, "").strip(), name.partition(".")[2]
+        try:
+            number = key in ("weight", "memory_mb")
+            said = _number(name, text) if number and text else text
+            change["scheduling"][key] = said or None
+        except ValueError:
+            wrong[name] = "must be a number"
     if form.get("inconclusive"):
         change["inconclusive"] = form["inconclusive"]
     change["relearning"] = True if form.get("relearning") else None
     return change, wrong
 
 
+_WHOLE = ("budget.jobs", "scheduling.memory_mb")
+
+
 def _number(name: str, text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
-    return int(number) if name == "budget.jobs" and number == int(number) else number
+    return int(number) if name in _WHOLE and number == int(number) else number
 
 
 def _one(name: str, value: float) -> Explained:

@@ -13,7 +13,7 @@ from core import facts, lineage, policy, registry
 from core.errors import Invalid, Unavailable
 from service.admin import contexts_records as contexts
 from service.admin.deps import Administrator, Fields, Predictor, Reviewer, Viewer, Visitor
-from service.admin.explained import change_of, explained
+from service.admin.explained import change_of, explained, scheduling
 from service.admin.lineage_picture import draw
 from service.admin.prediction import DRAWS, Predicted, fitted, predicted
 from service.admin.rendering import done, render
@@ -103,6 +103,7 @@ def _policy(
     context = contexts.Policy(
         name=name,
         groups=explained(stored),
+        scheduling=scheduling(stored),
         inconclusive=in_force["inconclusive"],
         relearning=in_force["relearning"],
         given=given or {},

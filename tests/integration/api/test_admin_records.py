@@ -96,7 +96,12 @@ def test_going_back_to_a_version_that_forgot_the_same(
 
 def test_a_policy_is_changed_and_reset(admin: SignIn, api: TestClient) -> None:
     client, place = admin("admin"), "/admin/models/digits/policy"
-    form = {"thresholds.auc_band": "0.05", "inconclusive": "review", "relearning": "on"}
+    form = {
+        "thresholds.auc_band": "0.05",
+        "inconclusive": "review",
+        "relearning": "on",
+        "scheduling.class": "night",
+    }
     answer = client.post(place, data=form)
     assert (answer.status_code, answer.headers["location"]) == (303, place)
     page = text_of(client, place)
@@ -106,6 +111,7 @@ def test_a_policy_is_changed_and_reset(admin: SignIn, api: TestClient) -> None:
     shown = api.get("/models/digits").json()["policy"]
     assert (shown["thresholds"]["auc_band"], shown["inconclusive"]) == (0.05, "review")
     assert shown["relearning"] is True
+    assert (shown["scheduling"]["class"], shown["scheduling"]["tenant"]) == ("night", None)
     assert client.post(place, data={"inconclusive": "publish"}).status_code == 303
     assert api.get("/models/digits").json()["policy_deviations"] == []
 
@@ -119,6 +125,9 @@ def test_a_policy_that_cannot_be_is_shown_again_with_what_is_wrong(
         assert answer.status_code == 422
         assert why in answer.text
         assert f'value="{value}"' in answer.text
+    answer = client.post(place, data={"scheduling.class": "At Night"})
+    assert answer.status_code == 422
+    assert "Must be a name of small letters" in answer.text
     assert api.get("/models/digits").json()["policy_deviations"] == []
 
 

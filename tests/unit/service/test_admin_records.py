@@ -14,7 +14,14 @@ from core import policy
 from core.lineage import Step
 from core.records import AuditEvent, Version
 from core.samples import SampleBatch
-from service.admin.explained import GROUPS, WORDS, change_of, explained
+from service.admin.explained import (
+    GROUPS,
+    SCHEDULING,
+    WORDS,
+    change_of,
+    explained,
+    scheduling,
+)
 from service.admin.formats_records import details, happened
 from service.admin.lineage_picture import LANE, MARGIN, Row, draw
 from service.admin.pictures import as_png, thumbnails
@@ -62,9 +69,9 @@ def test_every_number_of_a_policy_is_explained() -> None:
     numbers = {
         name
         for name, value in policy.DEFAULTS.items()
-        if not isinstance(value, bool | str)
-        and not name.startswith("scheduling.")  # the command line's, as the page says
+        if not isinstance(value, bool | str) and not name.startswith("scheduling.")
     }
+    assert set(SCHEDULING) | set(names) | {"inconclusive", "relearning"} == set(policy.DEFAULTS)
     assert sorted(names) == sorted(WORDS)
     assert set(names) == numbers
     found = {each.name: each for _, group in explained({}) for each in group}
@@ -87,6 +94,15 @@ def test_a_form_as_a_change_of_a_policy() -> None:
         "thresholds": {"auc_band": 0.2},
         "budget": {"jobs": 12},
     }
+    form = {"scheduling.class": "night", "scheduling.weight": "2.5", "scheduling.memory_mb": "900"}
+    change, wrong = change_of(form)
+    assert wrong == {}
+    own = policy.merged({"scheduling": {"tenant": "acme"}}, change)
+    assert own == {"scheduling": {"class": "night", "weight": 2.5, "memory_mb": 900}}
+    shown = {each.name: each.value for each in scheduling(own)}
+    assert list(shown.values()) == ["night", "", "2.5", "900"]
+    heavy = change_of({"scheduling.weight": "heavy"})[1]
+    assert heavy == {"scheduling.weight": "must be a number"}
     assert change_of({"relearning": "on"})[0]["relearning"] is True
     for text in ("much", "nan", "inf", "1e999"):
         assert change_of({"budget.days": text})[1] == {"budget.days": "must be a number"}
