@@ -121,10 +121,8 @@ class AppendStream(Stream):
         ]
         for split in splits:
             self.counts[split] += 1
-        keys = np.arange(self.next_key, self.next_key + len(kept), dtype=np.int64)
-        self.next_key += len(kept)
         return SampleBatch(
-            keys=keys,
+            keys=np.zeros(len(kept), np.int64),
             sample_ids=[chunk.sample_ids[i] for i in kept],
             subjects=numbers,
             labels=chunk.labels[kept].astype(np.int32),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,10 +17,14 @@ from core import canaries, datasets
 from core.db import Database
 from core.identities import Identities, SubjectHashes
 from core.records import CanaryGroup, Dataset, Denied, Subject
-from core.samples import SPLIT_CODE, SPLITS, SampleBatch, Split
+from core.samples import SPLIT_CODE, SPLITS, SampleBatch, Split, pick
 
 MOST_HELD = 10_000
 """Samples that R, H and T have at most, about: a job reads them all, and no gate can use more."""
+
+
+ASIDE_BYTES = 64 * 2**20
+"""Pixels of held-back samples that an import keeps in memory, to write them side by side."""
 
 
 @dataclass(frozen=True)
@@ -121,15 +125,27 @@ class Stream:
         self._on_progress = on_progress
 
     def batches(self, chunks: Iterable[Chunk]) -> Iterator[SampleBatch]:
+        """The samples with their keys. Those that are held back come last, by split, or as soon
+        as they are `ASIDE_BYTES`: a job reads all of R, H and T, and finds them side by side.
+        """
+        aside: list[SampleBatch] = []
         for chunk in chunks:
             canaries.check_names(chunk.sample_ids)
             self.seen += len(chunk.sample_ids)
             kept = self._allowed(chunk)
             self.skipped += len(chunk.sample_ids) - len(kept)
             if len(kept):
-                yield self._batch(chunk, kept)
+                batch = self._batch(chunk, kept)
+                trained_on = batch.splits == SPLIT_CODE["train"]
+                yield self._numbered(pick(batch, np.flatnonzero(trained_on)))
+                aside.append(pick(batch, np.flatnonzero(~trained_on)))
+                if sum(part.images.nbytes for part in aside) >= ASIDE_BYTES:
+                    yield self._numbered(_together(aside))
+                    aside.clear()
             if self._on_progress:
                 self._on_progress(self.seen)
+        if aside:
+            yield self._numbered(_together(aside))
 
     def canaries(self, groups: list[CanaryGroup]) -> Iterator[SampleBatch]:
         """Of each group those whose coin says that they are trained on."""
@@ -139,7 +155,13 @@ class Stream:
             self.next_key += len(batch)
             yield batch
 
+    def _numbered(self, batch: SampleBatch) -> SampleBatch:
+        keys = np.arange(self.next_key, self.next_key + len(batch), dtype=np.int64)
+        self.next_key += len(batch)
+        return replace(batch, keys=keys)
+
     def _batch(self, chunk: Chunk, kept: NDArray[np.int64]) -> SampleBatch:
+        """These samples in their splits; their keys are not given yet."""
         names = [chunk.subjects[i] for i in kept]
         held = {name: self._hold.split(name) for name in set(names)}
         splits: list[Split] = [
@@ -148,10 +170,8 @@ class Stream:
         ]
         for split in splits:
             self.counts[split] += 1
-        keys = np.arange(self.next_key, self.next_key + len(kept), dtype=np.int64)
-        self.next_key += len(kept)
         return SampleBatch(
-            keys=keys,
+            keys=np.zeros(len(kept), np.int64),
             sample_ids=[chunk.sample_ids[i] for i in kept],
             subjects=self._numbers(names),
             labels=chunk.labels[kept].astype(np.int32),
@@ -203,6 +223,21 @@ class Stream:
             wanted = sorted(set().union(*forms))
             denied = datasets.denied(session, wanted)
         return np.array([i for i, form in enumerate(forms) if not form & denied], dtype=np.int64)
+
+
+def _together(parts: Sequence[SampleBatch]) -> SampleBatch:
+    """One batch, by split, each in the order of the parts."""
+    names = [name for part in parts for name in part.sample_ids]
+    splits = np.concatenate([part.splits for part in parts])
+    whole = SampleBatch(
+        keys=np.concatenate([part.keys for part in parts]),
+        sample_ids=names,
+        subjects=np.concatenate([part.subjects for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        splits=splits,
+        images=np.concatenate([part.images for part in parts]),
+    )
+    return pick(whole, np.argsort(splits, kind="stable"))
 
 
 _COUNT_MORE = (

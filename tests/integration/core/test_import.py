@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from core import datasets, incoming
 from core.backend import Backend
@@ -269,3 +270,26 @@ def test_more_subjects_in_a_chunk_than_a_statement_names(backend: Backend) -> No
     run(backend, Twice(shape=(1, 1, 1)))
     with backend.db.reading() as session:
         assert session.scalars(select(Subject.sample_count)).all() == [2] * 1100
+
+
+@pytest.mark.parametrize("room", [1, 64 * 2**20])
+def test_what_is_held_back_lies_together_in_the_order_it_came_in(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(incoming, "ASIDE_BYTES", room)
+    done = run(backend, RandomSource(subjects=70, per_subject=3, chunk=32))
+    keys = {split: backend.samples.keys(done.dataset.id, split) for split in SPLITS}
+    for split in SPLITS:
+        batch = backend.samples.load(done.dataset.id, split)
+        assert list(batch.keys) == sorted(batch.keys)
+        assert batch.sample_ids == sorted(batch.sample_ids), "names are numbers in their order"
+    of_one = [split for _, split in sorted((key, s) for s in SPLITS for key in keys[s])]
+    changes = sum(one != other for one, other in pairwise(of_one))
+    assert (changes == len(SPLITS) - 1) == (room > 1), "one run each, where there is room"
+
+
+def test_the_planner_knows_the_subjects_after_an_import(postgres_backend: Backend) -> None:
+    make_dataset(postgres_backend, subjects=90)
+    with postgres_backend.db.reading() as session:
+        known = text("SELECT reltuples FROM pg_class WHERE relname = 'subjects'")
+        assert session.scalar(known) == 90
