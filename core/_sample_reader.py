@@ -39,8 +39,8 @@ class SampleReader(LanceStore):
 
     def find_subject(self, dataset: str, subjects: Iterable[int]) -> Found:
         """The samples of these subjects, in stored order; none is no error."""
-        where = reads.is_in("subject", sorted({int(subject) for subject in subjects}))
-        table = self._retry(dataset, lambda ds: ds.to_table(columns=LIGHT, filter=where))
+        wanted = np.unique(np.fromiter((int(subject) for subject in subjects), np.int64))
+        table = self._retry(dataset, lambda ds: reads.of_subjects(ds, wanted))
         return Found(*(table.column(name).to_numpy() for name in LIGHT))
 
     def subjects_of(self, dataset: str, keys: Iterable[int]) -> dict[int, int]:
@@ -162,7 +162,7 @@ class SampleReader(LanceStore):
         def read(ds: Any) -> SampleBatch:
             chosen = None if most is None else reads.some(ds, where, most, seed)
             if chosen is None:
-                return reads.load(ds, where, banned)
+                return reads.load(ds, split, banned)
             batch = reads.rows_at(ds, chosen)
             return pick(batch, np.flatnonzero(~np.isin(batch.keys, banned)))
 

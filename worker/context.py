@@ -106,7 +106,7 @@ class Context:
         A copy is as much the person's picture as the sample that was named, whatever its label
         and whoever it was imported for (G0).
         """
-        named = self.named_keys(requests)
+        named = self._named if requests is self.requests else self.named_keys(requests)
         return np.union1d(named, self.engine.backend.samples.copies(self.dataset.id, named))
 
     def named_keys(self, requests: list[ErasureRequest]) -> NDArray[np.int64]:
@@ -123,6 +123,10 @@ class Context:
         return np.unique(np.concatenate([found, np.array(named, dtype=np.int64)]))
 
     @cached_property
+    def _named(self) -> NDArray[np.int64]:
+        return self.named_keys(self.requests)
+
+    @cached_property
     def erased(self) -> SampleBatch:
         """Every sample to erase, of all splits, those already deleted left out."""
         samples = self.engine.backend.samples
@@ -132,7 +136,7 @@ class Context:
     @cached_property
     def copies(self) -> int:
         """How many of the erased samples nobody named: they are exact copies of others."""
-        return len(np.setdiff1d(self.erased.keys, self.named_keys(self.requests)))
+        return len(np.setdiff1d(self.erased.keys, self._named))
 
     @cached_property
     def erased_train(self) -> Samples:

@@ -62,8 +62,11 @@ def people(backend: Backend, erased: int, how: str, name: str = DATASET) -> list
         step = last // (wanted * 2) if how == "spread" else 1
         hold = HoldBack.of(dataset.seed, dataset.next_key, has_test=False)
         chosen: list[str] = []
-        number = 1 if how == "spread" else last // 4
-        while len(chosen) < wanted and number < last:
+        first, number = 1, 1 if how == "spread" else last // 4
+        while len(chosen) < wanted and first < step + 1:
+            if number >= last:  # those were erased by jobs before: take their neighbours
+                first += 1
+                number = first
             person = f"subject-{number}"
             hashed = backend.identities.subject(person).raw
             known = session.scalars(
@@ -71,7 +74,7 @@ def people(backend: Backend, erased: int, how: str, name: str = DATASET) -> list
                     Subject.dataset_id == dataset.id, Subject.raw_hash == hashed
                 )
             ).first()
-            if known is not None and hold.split(person) == "train":
+            if known is not None and hold.split(person) == "train" and person not in chosen:
                 chosen.append(person)
             number += max(step, 1)
     return chosen
