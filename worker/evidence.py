@@ -107,11 +107,19 @@ BINS = 24
 """Of a histogram: coarse enough that it shows how many are where, and not which."""
 
 
-def histograms(before: Scored, after: Scored) -> dict[str, Any]:
-    """By score: edges [BINS + 1], and how many erased and held-out samples lie between them.
+FEWEST_DRAWN = 20
+"""Erased samples below which no histogram is kept: the score of a single one could be read off,
+after the person was forgotten."""
+
+
+def histograms(before: Scored, after: Scored) -> dict[str, Any] | None:
+    """By score: edges [BINS + 1], and how many erased and held-out samples lie between them;
+    None for fewer than `FEWEST_DRAWN` erased ones.
 
     The edges span all but the outermost hundredths, which are counted in the bins at the ends.
     """
+    if len(after.erased.named(SCORES[0])) < FEWEST_DRAWN:
+        return None
     found: dict[str, Any] = {}
     for name in SCORES:
         sets = {

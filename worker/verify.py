@@ -67,6 +67,8 @@ def _keep_scores(context: Context, report: Report) -> None:
     if report.before is None or report.after is None:
         return
     found = histograms(report.before, report.after)
+    if found is None:
+        return
     with context.engine.backend.db.transaction() as tx:
         plots.keep_scores(tx, holding.check(tx, context.held).id, found)
 

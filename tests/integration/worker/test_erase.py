@@ -107,6 +107,8 @@ def test_an_ordinary_subject_is_forgotten_without_harm(engine: Engine, erase: Er
     gates = {gate["name"]: gate["verdict"] for gate in job.verification["gates"]}
     assert gates["erased_accuracy"] == "INCONCLUSIVE", "ten samples decide nothing"
     assert job.verification["verdict"] == "INCONCLUSIVE"
+    with engine.backend.db.reading() as session:
+        assert plots.scores(session, job.id) is None, "a histogram of ten would show each"
 
 
 def _trained_subject(engine: Engine, split: str = "train") -> str:
