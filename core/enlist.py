@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +18,9 @@ from core.ids import new_id
 from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample, Subject
 from core.settings import Settings
 from core.states import JOB_HELD
+
+COUNTED_SECONDS = 60.0
+"""So long a count of a data set's samples is good enough: it may take a second."""
 
 
 @dataclass
@@ -273,8 +278,18 @@ def _gathering(tx: Transaction, settings: Settings, model: Model) -> list[_Gathe
     return [_Gathering(*row) for row in tx.session.execute(query)]
 
 
+_sizes: dict[str, tuple[float, int]] = {}
+"""By data set: when its samples were counted last (monotonic), and how many there were."""
+
+
 def _most_samples(session: Session, settings: Settings, model: Model) -> float:
-    """How many samples a job may erase without a reviewer; see core.limits."""
-    query = select(func.coalesce(func.sum(Subject.sample_count), 0))
-    there = session.scalar(query.where(Subject.dataset_id == model.dataset_id))
-    return settings.review_share * (there or 0)
+    """How many samples a job may erase without a reviewer, as of the last `COUNTED_SECONDS`.
+
+    A job that turns out to be larger still waits for a person: see core.limits.
+    """
+    counted, there = _sizes.get(model.dataset_id, (-math.inf, 0))
+    if time.monotonic() - counted >= COUNTED_SECONDS:
+        query = select(func.coalesce(func.sum(Subject.sample_count), 0))
+        there = session.scalar(query.where(Subject.dataset_id == model.dataset_id)) or 0
+        _sizes[model.dataset_id] = time.monotonic(), there
+    return settings.review_share * there

@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import torch
 from sqlalchemy import select
 
 from bench._soak.blobs import Blobs
@@ -33,6 +34,7 @@ def build(home: Path, samples: int, names: tuple[str, ...] = (DATASET,)) -> None
     """Data sets of `samples` generated samples in an embedded home, and a model of each by the
     same name; what is there already is left as it is."""
     home.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # so small a network gains nothing by more, and waits for each
     with closing(open_backend(settings_of(home), send=lambda _: None)) as backend:
         migrate.upgrade(backend.db)
         with backend.db.reading() as session:
