@@ -77,16 +77,19 @@ async def events(
     key: tuple[str, bool],
     draw: Draw,
     allowed: Callable[[], Awaitable[object]],
+    seen: int | None = None,
 ) -> AsyncIterator[str]:
-    """The event stream of one page: its parts, then those that change, until the job is over.
+    """The event stream of one page: the parts of it that change, until the job is over.
 
-    `allowed` raises `Unauthorized` once the session's key is good no more: the stream ends.
+    seen: the revision that the page shows already. It is not sent again: what somebody types there
+    would be lost. A page that shows another gets every part first. `allowed` raises
+    `Unauthorized` once the session's key is good no more: the stream ends.
     """
     shown: Mapping[str, str] = {}
     revision, sent = -1, 0.0
     while True:
         drawing = await easel.newer(key, revision, draw)
-        data = drawing.since(shown)
+        data = "" if drawing.revision == seen else drawing.since(shown)
         if data:
             yield "event: parts\n" + "".join(f"data: {line}\n" for line in data.split("\n")) + "\n"
             sent = time.monotonic()

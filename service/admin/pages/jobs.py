@@ -88,8 +88,12 @@ async def follow(
     watcher: WatcherDep,
     keyring: KeyringDep,
     job_id: Id,
+    revision: int | None = None,
 ) -> Response:
-    """The parts of its page as server-sent events, while it goes on."""
+    """The parts of its page as server-sent events, while it goes on.
+
+    revision: which the page shows.
+    """
     assert me.caller is not None
     key_id, began = me.caller.key_id, request.scope["state"]["began"]
     easel: Easel = request.app.state.easel
@@ -103,7 +107,7 @@ async def follow(
 
     async def stream() -> AsyncIterator[str]:
         key = (job_id, me.may("review"))
-        async for event in live.events(easel, watcher, key, draw, allowed):
+        async for event in live.events(easel, watcher, key, draw, allowed, revision):
             yield event
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

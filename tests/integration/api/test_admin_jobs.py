@@ -248,6 +248,13 @@ def test_a_stream_ends_with_its_session_and_says_while_nothing_changes_that_it_i
     assert events[0].startswith("event: parts")
     assert events[1:] == [": still here\n\n"] * 2
 
+    async def told_who_shows_it() -> list[str]:
+        stream = live.events(live.Easel(), Quiet(), ("job_1", False), draw, allowed, seen=1)  # type: ignore[arg-type]
+        return [event async for event in stream]
+
+    refused = False
+    assert asyncio.run(told_who_shows_it()) == [": still here\n\n"] * 2, "what is typed there stays"
+
 
 def test_the_overview_says_what_waits(admin: SignIn, api: TestClient, api_hand: Hand) -> None:
     waiting = in_review(api, api_hand, "subject-1")
