@@ -18,11 +18,13 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
 
 from service.admin.sessions import SESSION
 from tests.browser import chromium
 from tests.browser.site import Site, opened
+
+expect.set_options(timeout=20_000)  # milliseconds: the machine may be busy
 
 Visit = Callable[..., Page]
 Shown = Callable[[Page, str], None]
