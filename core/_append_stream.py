@@ -17,7 +17,7 @@ from core.errors import Conflict, Invalid
 from core.identities import Identities
 from core.incoming import Chunk, HoldBack, Source, Stream, add_subjects
 from core.records import Dataset, Denied, ErasureRequest, Job, Subject
-from core.samples import SPLIT_CODE, SPLITS, SampleBatch, SampleStore, Split
+from core.samples import SPLITS, SampleBatch, SampleStore, Split
 from core.states import REQUEST_OPEN
 
 APPENDED = "appended"
@@ -110,25 +110,6 @@ class AppendStream(Stream):
             return kept
         hashes = [self._identities.subject(chunk.subjects[i]).raw for i in kept]
         return kept[np.array([each not in self._asking for each in hashes], dtype=np.bool_)]
-
-    def _batch(self, chunk: Chunk, kept: NDArray[np.int64]) -> SampleBatch:
-        names = [chunk.subjects[i] for i in kept]
-        numbers = self._numbers(names)
-        known = self._splits_of(numbers)
-        splits = [
-            known.get(int(number)) or self._hold.split(name)
-            for number, name in zip(numbers, names, strict=True)
-        ]
-        for split in splits:
-            self.counts[split] += 1
-        return SampleBatch(
-            keys=np.zeros(len(kept), np.int64),
-            sample_ids=[chunk.sample_ids[i] for i in kept],
-            subjects=numbers,
-            labels=chunk.labels[kept].astype(np.int32),
-            splits=np.array([SPLIT_CODE[split] for split in splits], dtype=np.int8),
-            images=chunk.images[kept],
-        )
 
     def _splits_of(self, numbers: NDArray[np.int64]) -> dict[int, Split]:
         """Where the samples are that these subjects have in the data set already.

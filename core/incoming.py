@@ -163,21 +163,31 @@ class Stream:
     def _batch(self, chunk: Chunk, kept: NDArray[np.int64]) -> SampleBatch:
         """These samples in their splits; their keys are not given yet."""
         names = [chunk.subjects[i] for i in kept]
+        numbers = self._numbers(names)
+        known = self._splits_of(numbers)
         held = {name: self._hold.split(name) for name in set(names)}
         splits: list[Split] = [
-            "test" if chunk.test[i] else "train" if chunk.train_only[i] else held[name]
-            for i, name in zip(kept, names, strict=True)
+            "test"
+            if chunk.test[i]
+            else "train"
+            if chunk.train_only[i]
+            else known.get(int(number)) or held[name]
+            for i, name, number in zip(kept, names, numbers, strict=True)
         ]
         for split in splits:
             self.counts[split] += 1
         return SampleBatch(
             keys=np.zeros(len(kept), np.int64),
             sample_ids=[chunk.sample_ids[i] for i in kept],
-            subjects=self._numbers(names),
+            subjects=numbers,
             labels=chunk.labels[kept].astype(np.int32),
             splits=np.array([SPLIT_CODE[split] for split in splits], dtype=np.int8),
             images=chunk.images[kept],
         )
+
+    def _splits_of(self, numbers: NDArray[np.int64]) -> dict[int, Split]:  # noqa: ARG002  # see appends
+        """Where the samples are that these subjects have already; a new data set has none."""
+        return {}
 
     def _numbers(self, names: list[str]) -> NDArray[np.int64]:
         """The numbers of these subjects, new ones made, each counted once for each sample."""
