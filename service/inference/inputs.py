@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,9 @@ def from_lists(items: Sequence[Any], shape: Shape) -> Floats:
     Each item is C x H x W, or H x W where there is one channel, or flat in that order.
     Raises `Invalid` naming the first input that does not fit.
     """
+    fitting = _fitting(items, shape)
+    if fitting is not None:
+        return fitting
     try:
         array = np.asarray(items)
     except (ValueError, OverflowError):
@@ -38,6 +43,47 @@ def from_lists(items: Sequence[Any], shape: Shape) -> Floats:
     images = array.reshape(-1, *shape).astype(np.float32)
     _check_range(images, "inputs")
     return images
+
+
+def packed(values: Sequence[Any]) -> bytes:
+    """Numbers as float32, each rounded as NumPy does, in a third of the time that NumPy takes.
+
+    Raises `struct.error` for anything but a number; true is taken for 1.
+    """
+    return _layout(len(values)).pack(*values)
+
+
+@lru_cache(64)
+def _layout(count: int) -> struct.Struct:
+    return struct.Struct(f"{count}f")
+
+
+def _fitting(items: Sequence[Any], shape: Shape) -> Floats | None:
+    """The images, where every list is as long as its form says and every number is in 0..1.
+
+    None for all else, good or bad, and where the first number is a truth value: NumPy then says
+    whether all are. It is slower because it asks every value what it is.
+    """
+    form = _form_meant(items[0], shape)
+    if form is None:
+        return None
+    level: Sequence[Any] = items
+    try:
+        for length in form:
+            if set(map(len, level)) != {length}:
+                return None
+            inner: list[Any] = []
+            for each in level:
+                inner += each  # of a text or an object, texts: `packed` takes none
+            level = inner
+        if isinstance(level[0], bool):
+            return None
+        data = packed(level)
+    except (TypeError, struct.error):
+        return None
+    if np.maximum.reduce(np.frombuffer(data, np.uint32)) > _ONE:
+        return None
+    return np.frombuffer(data, np.float32).reshape(-1, *shape)
 
 
 def from_bytes(data: bytes, dtype: str, shape: Shape) -> Floats:
