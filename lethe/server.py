@@ -21,6 +21,7 @@ from core.errors import Invalid, LetheError
 from core.settings import Settings, read_settings
 from lethe.console import note
 from lethe.home import opened_with
+from lethe.joining import JoiningProtocol
 from lethe.listening import listen, turn_away
 from lethe.stopping import Terminated
 from service.inference.board import Board
@@ -65,6 +66,7 @@ def run(host: str, port: int, workers: int, role: str) -> None:
             log_config=None,  # every process configures its own; see core.logs
             log_level="warning",
             access_log=False,
+            http=JoiningProtocol,
             timeout_graceful_shutdown=max(1, int(settings.grace_seconds)),
             server_header=False,
             proxy_headers=bool(trusted),

@@ -31,7 +31,7 @@ STRANGE = st.one_of(
 def asked(draw: st.DrawFn) -> tuple[list[Any], tuple[int, int, int]]:
     """Images of one of the forms, with perhaps something strange somewhere in them."""
     shape = draw(st.sampled_from(SHAPES))
-    form = draw(st.sampled_from(inputs._forms(shape)))  # noqa: SLF001
+    form = draw(st.sampled_from(inputs._forms(shape)))
     number = draw(st.sampled_from((FRACTIONS, st.integers(0, 1), st.booleans(), FRACTIONS)))
 
     def nested(sizes: tuple[int, ...]) -> Any:
