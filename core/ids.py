@@ -7,6 +7,7 @@ import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_LETTER_OF = bytes(ord(_ALPHABET[byte % 32]) for byte in range(256))  # 32 divides 256: no bias
 
 
 def new_id(prefix: str) -> str:
@@ -14,6 +15,10 @@ def new_id(prefix: str) -> str:
 
     Later ids sort after earlier ones (to the millisecond), so an id serves as a page cursor.
     """
-    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    digits = [_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)]
-    return f"{prefix}_{''.join(digits)}"
+    ms = time.time_ns() // 1_000_000
+    drawn = os.urandom(16).translate(_LETTER_OF).decode()  # each letter is five bits
+    pairs = _PAIRS
+    return (
+        f"{prefix}_{pairs[ms >> 40]}{pairs[ms >> 30 & 1023]}{pairs[ms >> 20 & 1023]}"
+        f"{pairs[ms >> 10 & 1023]}{pairs[ms & 1023]}{drawn}"
+    )
