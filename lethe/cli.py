@@ -19,6 +19,7 @@ from lethe.commands import (
     db,
     demo,
     erase,
+    holds,
     jobs,
     keys,
     models,
@@ -51,6 +52,7 @@ app.command("erase")(erase.erase)
 app.command("predict")(predict.predict)
 app.command("jobs")(jobs.jobs)
 app.add_typer(models.app, name="models")
+app.add_typer(holds.app, name="holds")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secret.app, name="secret")
 app.add_typer(audit.app, name="audit")

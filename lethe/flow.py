@@ -163,7 +163,15 @@ def _checked(response: httpx.Response) -> httpx.Response:
         body = None
     problem: dict[str, Any] = body if isinstance(body, dict) else {}
     said = problem.get("detail") or problem.get("title") or response.reason_phrase
-    message = f"{said} (HTTP {response.status_code})"
+    message = f"{said}{_first_of(problem, said)} (HTTP {response.status_code})"
     if response.status_code == 401:
         message += "; set LETHE_API_KEY, or LETHE_HOME to where the service keeps its key"
     raise ApiError(message, response.status_code, problem.get("code"), body)
+
+
+def _first_of(problem: Mapping[str, Any], said: str) -> str:
+    """The first finding, where the summary does not have it: which sample is unknown, of many."""
+    match problem.get("errors"):
+        case [{"message": str(message)}, *_] if message not in said:
+            return f": {message}"
+    return ""

@@ -33,8 +33,8 @@ CLI = """\
 `--json` prints one JSON value on stdout; progress, notes and errors go to stderr. An error is
 one line that starts with `lethe:` and a non-zero status: 1 for what went wrong, 2 for a
 command that cannot be understood, 130 after Ctrl-C, 143 after SIGTERM. `LETHE_DEBUG=1` shows
-the traceback. `erase`, `predict`, `jobs`, `models policy` and `models list` (which `models`
-alone and `models NAME` are short for) talk to the service at `LETHE_URL`
+the traceback. `erase`, `predict`, `jobs`, `holds`, `models policy` and `models list` (which
+`models` alone and `models NAME` are short for) talk to the service at `LETHE_URL`
 (http://127.0.0.1:8000 when not set) with the key in `LETHE_API_KEY`, or the one that the
 embedded mode keeps in `LETHE_HOME/api-key`. Every other command opens the database and the
 stores itself and takes the [settings](settings.md).

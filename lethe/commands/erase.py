@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from core.errors import Invalid, LetheError, Unavailable
+from lethe import named_samples
 from lethe.console import AsJson, note, progress, show
+from lethe.named_samples import SamplesFile
 
 
 def erase(
@@ -16,9 +18,7 @@ def erase(
     subject: Annotated[
         str | None, typer.Option(metavar="ID", help="The data subject who asks.")
     ] = None,
-    samples: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Sample ids, one a line; - reads stdin.")
-    ] = None,
+    samples: SamplesFile = None,
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -54,7 +54,7 @@ def erase(
             raise Invalid("--csv goes without --wait and --strategy: it has a column strategy")
         _erase_many(model, csv, results or csv.with_suffix(".results.csv"), as_json)
         return
-    named = _read(samples) if samples is not None else None
+    named = named_samples.read(samples) if samples is not None else None
     with Client() as client:
         request = client.erase(model, subject_id=subject, sample_ids=named, strategy=strategy)
         if not wait:
@@ -92,11 +92,3 @@ def _erase_many(model: str, path: Path, results: Path, as_json: bool) -> None:
     )
     if sent.refused:
         raise LetheError(f"{sent.refused} of {sheet.count} lines were refused; {results} says why")
-
-
-def _read(path: Path) -> list[str]:
-    text = typer.get_text_stream("stdin").read() if str(path) == "-" else path.read_text()
-    names = [line.strip() for line in text.splitlines() if line.strip()]
-    if not names:
-        raise Invalid(f"{path} names no sample")
-    return names

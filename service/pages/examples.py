@@ -16,7 +16,7 @@ BY_NAME: dict[str, Any] = {
     "request_id": "er_01kq3x8v5mfd2t7w9c4b6n1h0z",
     "job_id": "job_01kq3x8v5nbe8r3y6k2j4p9s7a",
     "key_id": "key_01kq3x7aa1cd5e8f2g3h4j6k7m",
-    "hold_id": "lh_01kq3y0c2h8fa5w7t1r4k6m9d3",
+    "hold_id": "hold_01kq3y0c2h8fa5w7t1r4k6m9d3",
     "delivery_id": "dl_01kq3x9tr6ge4v8s2p5m7n0q3w",
     "secret": "s3cr3t",
     "form": "standard",

@@ -10,6 +10,7 @@ admin        admin("review", ...) signs in to the dashboard with such a key: a c
 api_hand     claims jobs and moves them along, as a worker would
 api_server     a second application on the same home behind a real uvicorn, in a thread: its URL
 api_server_app that application
+lethe        runs `lethe` commands against api_server, with the key of all scopes
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from core.backend import Backend, open_backend
 from core.migrate import upgrade
 from core.settings import Settings
 from tests import factories
+from tests.cli import Commands
 from tests.conftest import SECRET
 from tests.integration.api.hand import Hand
 
@@ -157,3 +159,15 @@ def admin(api: TestClient, api_app: FastAPI, api_key: MakeKey) -> SignIn:
         return client
 
     return sign_in
+
+
+@pytest.fixture
+def lethe(
+    api_server: str,
+    api_app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Commands:
+    key = api_app.state.first_key.text
+    return Commands(monkeypatch, capsys, tmp_path, {"LETHE_URL": api_server, "LETHE_API_KEY": key})

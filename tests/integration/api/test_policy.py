@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,14 +28,6 @@ def events(backend: Backend) -> list[dict[str, Any]]:
 def client(api_server: str, api_app: FastAPI) -> Iterator[Client]:
     with Client(api_server, api_app.state.first_key.text) as client:
         yield client
-
-
-@pytest.fixture
-def lethe(
-    api_server: str, api_app: FastAPI, monkeypatch: Any, capsys: Any, tmp_path: Path
-) -> Commands:
-    key = api_app.state.first_key.text
-    return Commands(monkeypatch, capsys, tmp_path, {"LETHE_URL": api_server, "LETHE_API_KEY": key})
 
 
 def test_the_policy_in_force_is_shown_with_its_defaults(api: TestClient) -> None:

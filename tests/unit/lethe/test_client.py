@@ -198,6 +198,11 @@ def test_errors_carry_what_the_service_said(client: Any) -> None:
     assert (caught.value.status, caught.value.code) == (404, "not_found")
     with pytest.raises(ApiError, match="Bad Gateway"):
         client(Network(httpx.Response(502, text="<html>")), retries=0).models()
+    unknown = {"where": "sample_ids", "message": "unknown: train/9"}
+    for errors, ends in (([unknown], "no: unknown: train/9"), (["odd"], "no"), ({}, "no")):
+        network = Network(problem(422, detail="no", errors=errors))
+        with pytest.raises(ApiError, match=rf"^{ends} \(HTTP 422\)"):
+            client(network).model("x")
     with pytest.raises(ApiError, match="LETHE_API_KEY"):
         client(Network(problem(401, detail="not known"))).models()
 
