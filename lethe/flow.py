@@ -71,6 +71,26 @@ class ApiError(LetheError):
         self.body = body
 
 
+def heard(stream: Stream[T], tell: Callable[[T], object]) -> Flow[None]:
+    """A stream as a flow: what it gives is told to `tell`."""
+    resume: Callable[[], Ask | Pause | Give[T]] = partial(next, stream)
+    while True:
+        try:
+            step = resume()
+        except StopIteration:
+            return
+        if isinstance(step, Give):
+            tell(step.item)
+            resume = partial(next, stream)
+            continue
+        try:
+            answer = yield step
+        except LetheError as error:
+            resume = partial(stream.throw, error)
+        else:
+            resume = partial(stream.send, answer)
+
+
 def patient(
     flow: Flow[T] | Stream[Any], url: str, retries: int
 ) -> Generator[Step, httpx.Response, T | None]:
