@@ -77,8 +77,9 @@ in UTC, rates are fractions 0..1.
 Below `/v2` predictions are also given by the [Open Inference Protocol](open-inference.md).
 
 `POST /erasure-requests` takes an `Idempotency-Key`: the same key and body are answered as they
-were the first time, the same key with another body is 409. `GET /jobs/{job_id}` has an `ETag`;
-with `If-None-Match` and `?wait=SECONDS` it answers when the job changes, or 304.
+were the first time, the same key with another body is 409; after 30 days it is forgotten.
+`GET /jobs/{job_id}` has an `ETag`; with `If-None-Match` and `?wait=SECONDS` it answers when the
+job changes, or 304.
 
 | call | scope | does |
 |---|---|---|

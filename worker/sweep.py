@@ -22,6 +22,7 @@ from core import (
     holding,
     leases,
     registry,
+    repeats,
     replicas,
     workers,
 )
@@ -123,12 +124,17 @@ class Sweep:
                 self._woken[job_id] = (now + pause, min(2 * pause, 60.0))
 
     def purge(self) -> None:
-        """Remove checkpoint files that no row names, what killed appends left, dead replicas."""
+        """Remove checkpoint files that no row names, what killed appends left, dead replicas and
+        workers, answers that nobody asks for again.
+        """
         with self._backend.db.transaction() as tx:
             replicas.forget_dead(tx, older_than=86_400.0)
             workers.forget_dead(tx, older_than=86_400.0)
             keep = registry.digests_in_use(tx.session)
             found = datasets.datasets(tx.session)
+        forgotten = repeats.forget_old(self._backend.db)
+        if forgotten:
+            log.info("forgot %d answers to an Idempotency-Key of long ago", forgotten)
         for dataset in found:
             appending.settle(self._backend.db, self._backend.samples, dataset.id)
         leftovers.clear(self._backend)

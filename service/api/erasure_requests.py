@@ -51,7 +51,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=NO_NUL,
-        description="The same key and body are answered as they were the first time.",
+        description="The same key and body are answered as they were the first time, for 30 days.",
     ),
 ]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from core import audit, holding, jobs, registry
-from core.intake import NewRequest, submit
+from core import audit, holding, jobs, keys, registry
+from core.asked import Asked, Repeat
+from core.intake import NewRequest, submit, take_all_in
 from core.records import ErasureRequest, Job, Taint, Version
 from tests.integration.conftest import look
 from tests.integration.worker.disturbing import Killed, at_step, cancel, submitted
@@ -277,6 +278,23 @@ def test_sweep_leads_alone_and_hands_over(engine: Engine) -> None:
     assert not leases.take(engine.backend.db, LEASE, "second", 10.0)
     sweep.stop()
     assert leases.take(engine.backend.db, LEASE, "second", 10.0)
+
+
+def test_purge_forgets_answers_of_long_ago(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with engine.backend.db.transaction() as tx:
+        key, _ = keys.create(tx, "shop", ["erase"])
+    repeat = Repeat("k", "digest", lambda request, _: request.id)
+    new = NewRequest(model="digits", subject_id="subject-1")
+    take_all_in(engine.backend, [Asked(new, key.id, repeat)])
+    sweep = Sweep(engine.backend, "me")
+    sweep.purge()
+    assert "forgot" not in caplog.text
+    monkeypatch.setattr("core.repeats.KEPT", timedelta(days=-1))
+    sweep.purge()
+    assert "forgot 1 answers to an Idempotency-Key" in caplog.text
 
 
 def test_purge_removes_what_no_row_names(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
