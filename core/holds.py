@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from core import registry, requests, rotation
 from core.backend import Backend
 from core.db import Transaction, insert_all
+from core.deciding import decided_by
 from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
 from core.records import ErasureRequest, HeldSample, LegalHold, Model, RequestSample, Subject
@@ -75,6 +76,7 @@ def place(backend: Backend, new: NewHold, *, key_id: str | None = None) -> Legal
         tx.record("legal_hold", hold.id, "placed", model=model.id, samples=count, reason=new.reason)
         for request_id in _open_requests(tx.session, backend, hold, owners):
             requests.end(tx, request_id, "rejected", why(hold), refusal=LEGAL_HOLD)
+        decided_by(tx, key_id)
     return hold
 
 

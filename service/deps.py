@@ -14,6 +14,7 @@ from starlette.types import Scope
 from core import keys
 from core.backend import Backend
 from core.db import Transaction
+from core.deciding import decided_by
 from core.desk import Desk
 from core.errors import Forbidden
 from core.keys import Caller
@@ -68,13 +69,16 @@ LimiterDep = Annotated[Limiter, Depends(_limiter)]
 WatcherDep = Annotated[Watcher, Depends(_watcher)]
 
 
-def _transaction(backend: BackendDep) -> Iterator[Transaction]:
+def _transaction(connection: HTTPConnection, backend: BackendDep) -> Iterator[Transaction]:
     with backend.db.transaction() as tx:
         yield tx
+        caller: Caller | None = getattr(connection.state, "caller", None)
+        decided_by(tx, caller.key_id if caller else None)
 
 
 Tx = Annotated[Transaction, Depends(_transaction, scope="function")]
-"""A write transaction. It commits when the endpoint returns, before the response is sent."""
+"""A write transaction. It commits when the endpoint returns, before the response is sent; what it
+records is the caller's decision."""
 
 
 def _reading(backend: BackendDep) -> Iterator[Session]:
@@ -92,7 +96,9 @@ async def _caller(
 ) -> Caller:
     if credentials is None:
         raise no_key()
-    return await recognised(connection.scope, credentials.credentials)
+    caller = await recognised(connection.scope, credentials.credentials)
+    connection.state.caller = caller  # for the transaction, which names it in the audit chain
+    return caller
 
 
 async def recognised(scope: Scope, text: str) -> Caller:

@@ -36,12 +36,12 @@ def happened(event: AuditEvent) -> str:
 
 
 def details(event: AuditEvent) -> str:
-    """What else was recorded, shortened."""
-    moved = event.event == "moved"
+    """What else was recorded, shortened; who decided it has a column of its own."""
+    shown = {"by", "from", "to"} if event.event == "moved" else {"by"}
     told = [
         f"{name.replace('_', ' ')} {_short(value)}"
         for name, value in event.data.items()
-        if not (moved and name in ("from", "to"))
+        if name not in shown
     ]
     text = ", ".join(told)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from core import facts, refusals, requests, searching
 from core.backend import Backend
 from core.db import Transaction, database_now
+from core.deciding import decided_by
 from core.errors import Invalid, LetheError, NotFound
 from core.searching import Search
 from service.admin import contexts
@@ -121,7 +122,7 @@ def ask(
 
 @router.post("/bulk/do")
 def do(
-    _: Reviewer,
+    me: Reviewer,
     backend: BackendDep,
     action: Annotated[str, Form(max_length=20)],
     reason: Annotated[Reason, Form()],
@@ -134,12 +135,14 @@ def do(
     ids = list(dict.fromkeys(chosen))
     if confirmed.strip() != str(len(ids)):
         raise Invalid(f"type {len(ids)}, the number of requests, to confirm")
+    assert me.caller is not None, "a reviewer is signed in"
     act = _action(action, reason, due_on, refusal)
     refused = []
     for request_id in ids:
         try:
             with backend.db.transaction() as tx:
                 act(tx, request_id)
+                decided_by(tx, me.caller.key_id)
         except LetheError as error:
             refused.append(str(error))
     good = len(ids) - len(refused)

@@ -171,7 +171,7 @@ def test_who_looks_at_samples_is_on_record_and_nothing_is_kept(
         }
         last = audit.history(session, "dataset", dataset_id)[-1]
     assert (last.event, last.data["label"]) == ("samples looked at", 1)
-    assert last.data["key"].startswith("key_")
+    assert last.data["by"].startswith("key_")
     assert client.get("/admin/datasets/people/samples?label=7").status_code == 404
     after = client.get(f"/admin/datasets/people/samples?label=1&cursor={keys[-2]}").text
     assert re.findall(r'alt="Sample (\d+), ', after) == [str(keys[-1])]
