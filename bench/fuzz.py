@@ -16,10 +16,11 @@ import warnings
 from pathlib import Path
 
 from bench._fuzz.http import HTTP
+from bench._fuzz.opendsr import OPENDSR, OPENDSR_HTTP
 from bench._fuzz.parsers import PARSERS
 from bench._fuzz.running import Tally, fed
 
-ALL = (*PARSERS, HTTP)
+ALL = (*PARSERS, OPENDSR, HTTP, OPENDSR_HTTP)
 
 
 def main(arguments: list[str] | None = None) -> int:

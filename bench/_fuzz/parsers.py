@@ -28,27 +28,10 @@ from bench._fuzz.mutate import (
     tensors_header,
     tokens,
 )
-from bench._fuzz.running import Parser
+from bench._fuzz.running import Parser, Take, refusing
 from core.errors import LetheError
 
 SHAPE = (1, 8, 8)
-Take = Callable[[bytes], bool]
-
-
-def refusing(*errors: type[Exception]) -> Callable[[Callable[[bytes], object]], Take]:
-    """The same function, which says whether it read its input or refused it as it should."""
-
-    def wrap(read: Callable[[bytes], object]) -> Take:
-        def take(data: bytes) -> bool:
-            try:
-                read(data)
-            except (LetheError, *errors):
-                return False
-            return True
-
-        return take
-
-    return wrap
 
 
 def pictures() -> list[bytes]:

@@ -17,11 +17,32 @@ from types import FrameType
 from typing import Any
 
 from bench._fuzz.mutate import Mutator, mutated
+from core.errors import LetheError
 
 SLOW = 10.0
 """Seconds after which an input is a finding."""
 ROOM = 3 << 30
 """Bytes of address space that inputs may fill on top of what the process has."""
+
+
+Take = Callable[[bytes], bool]
+"""Takes one input, and says whether it was read or refused."""
+
+
+def refusing(*errors: type[Exception]) -> Callable[[Callable[[bytes], object]], Take]:
+    """The same function, which says whether it read its input or refused it as it should."""
+
+    def wrap(read: Callable[[bytes], object]) -> Take:
+        def take(data: bytes) -> bool:
+            try:
+                read(data)
+            except (LetheError, *errors):
+                return False
+            return True
+
+        return take
+
+    return wrap
 
 
 @dataclass(frozen=True)
@@ -36,7 +57,7 @@ class Parser:
     what: str
     seeds: Callable[[], Sequence[bytes]]
     mutators: Sequence[Mutator]
-    open: Callable[[Path], Callable[[bytes], bool]]
+    open: Callable[[Path], Take]
     share: int = 1
     """Of all inputs, beside the other parsers' shares."""
 
