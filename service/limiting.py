@@ -20,7 +20,6 @@ from typing import Protocol, TypeVar
 from limits import RateLimitItem
 from limits.aio import storage as shared
 from limits.aio import strategies as of_many
-from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import ConnectionPool
 from starlette.types import Scope
@@ -30,6 +29,7 @@ from core.errors import TooMany
 from core.identities import Identities
 from core.keys import Caller
 from core.settings import Settings
+from service.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class InMemory:
     """For one process."""
 
     def __init__(self) -> None:
-        self._window = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._window = SlidingWindowCounterRateLimiter(Counters())
 
     async def take(self, item: RateLimitItem, who: str, places: int) -> bool:
         """Take so many, all or none."""
