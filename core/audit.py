@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from core.db import Transaction, insert_rows
+from core.db import Transaction
+from core.inserting import insert_rows
 from core.records import AuditEvent, AuditHead
 
 GENESIS = "0" * 64
 """The hash before the first event."""
+
+_HEAD = select(AuditHead.seq, AuditHead.hash).with_for_update()
 
 
 def canonical(document: Any) -> bytes:
@@ -52,7 +55,7 @@ def chain(tx: Transaction) -> None:
     """
     if not tx.events:
         return
-    head = _locked_head(tx.session)
+    head = tx.session.execute(_HEAD).one_or_none()
     if head is None:  # the very first event: of two first writers one makes the row
         tx.session.execute(
             text(
@@ -60,13 +63,13 @@ def chain(tx: Transaction) -> None:
             ),
             {"hash": GENESIS},
         )
-        head = _locked_head(tx.session)
-        assert head is not None
+        head = tx.session.execute(_HEAD).one()
+    seq, last = head
     rows = []
     for pending in tx.events:
-        seq = head.seq + 1
+        seq += 1
         digest = event_hash(
-            head.hash, seq, tx.now, pending.noun, pending.noun_id, pending.event, pending.data
+            last, seq, tx.now, pending.noun, pending.noun_id, pending.event, pending.data
         )
         rows.append(
             {
@@ -76,19 +79,13 @@ def chain(tx: Transaction) -> None:
                 "noun_id": pending.noun_id,
                 "event": pending.event,
                 "data": pending.data,
-                "previous": head.hash,
+                "previous": last,
                 "hash": digest,
             }
         )
-        head.seq, head.hash = seq, digest
+        last = digest
     insert_rows(tx.session, AuditEvent, rows)
-    tx.session.flush()
-
-
-def _locked_head(session: Session) -> AuditHead | None:
-    # Fresh: a certificate may have read the head earlier in this transaction, unlocked.
-    query = select(AuditHead).with_for_update().execution_options(populate_existing=True)
-    return session.scalars(query).one_or_none()
+    tx.session.execute(update(AuditHead).values(seq=seq, hash=last))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from core import certificates, holds, registry, requests, rotation
 from core.asked import DEFAULT_STRATEGY, Asked, Repeat, Submitted
 from core.backend import Backend
-from core.db import Transaction, insert_all
+from core.db import Transaction
 from core.deadlines import a_month_after
 from core.enlist import Enlisting
 from core.errors import Conflict
 from core.ids import new_id
+from core.inserting import insert_all, insert_kept
 from core.records import (
     Dataset,
     ErasureRequest,
@@ -63,6 +64,7 @@ class Book:
             if each.id == self._model.id or registry.serving(tx.session, each.id) is not None
         ]
         self._holds = holds.InForce(tx.session, backend, self._model.dataset_id)
+        self._requests: list[ErasureRequest] = []
         self._samples: list[RequestSample] = []
         self._repeats: list[Idempotency] = []
 
@@ -97,12 +99,12 @@ class Book:
 
     def store(self) -> None:
         """Write what was entered since."""
-        self._tx.session.flush()
+        insert_kept(self._tx.session, self._requests)
         insert_all(self._tx.session, self._samples)
         for each in self._enlistings:
             each.store()
         insert_all(self._tx.session, self._repeats)
-        self._samples, self._repeats = [], []
+        self._requests, self._samples, self._repeats = [], [], []
 
     def _receive(self, asked: Asked, keys: list[int]) -> ErasureRequest:
         new, tx = asked.new, self._tx
@@ -134,7 +136,7 @@ class Book:
             received_at=tx.now,
             due_at=a_month_after(tx.now),
         )
-        tx.session.add(request)
+        self._requests.append(request)
         self._samples += (RequestSample(request_id=request.id, key=key) for key in keys)
         count = request.sample_count
         tx.record("erasure_request", request.id, "received", model=self._model.id, samples=count)
@@ -142,8 +144,8 @@ class Book:
         return request
 
     def _nothing_found(self, request: ErasureRequest) -> None:
+        self.store()
         tx = self._tx
-        tx.session.flush()
         move(tx, request, "completed", outcome="no_data_found", completed_at=tx.now)
         dataset = tx.session.get_one(Dataset, request.dataset_id)
         certificates.issue(

@@ -13,8 +13,9 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from core import jobs, registry
-from core.db import Transaction, insert_all
+from core.db import Transaction
 from core.ids import new_id
+from core.inserting import insert_all, insert_kept
 from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample, Subject
 from core.settings import Settings
 from core.states import JOB_HELD
@@ -56,6 +57,7 @@ class Enlisting:
         self._gather = _gathering(tx, settings, model)
         self._shares = share or settings.batch_seconds > 0
         self._most = _most_samples(tx.session, settings, model) if self._shares else 0.0
+        self._new: list[Job] = []
         self._joined: dict[str, Job] = {}
         """By request, those that are not stored yet."""
 
@@ -79,7 +81,7 @@ class Enlisting:
         """Write what was enlisted, and wake one worker: it wakes the next while there is more."""
         if not self._joined:
             return
-        self._tx.session.flush()
+        insert_kept(self._tx.session, self._new)
         carried_by = {request_id: job.id for request_id, job in self._joined.items()}
         insert_all(
             self._tx.session,
@@ -88,6 +90,7 @@ class Enlisting:
         # The candidate of a job that covers the request has forgotten its samples already.
         registry.taint(self._tx, self._model.id, carried_by)
         self._tx.wake(next(reversed(carried_by.values())))
+        self._new.clear()
         self._joined.clear()
 
     def _covering(self, request: ErasureRequest) -> Job | None:
@@ -120,6 +123,7 @@ class Enlisting:
             audit_retrain=self._model.audit_next,
         )
         self._model.audit_next = False
+        self._new.append(job)
         if self._shares:
             self._gather.append(_Gathering(job, 1, request.sample_count))
         return job
@@ -143,6 +147,7 @@ def enlist_retraining(tx: Transaction, model: Model, reason: str) -> Job | None:
         return None
     later = tx.now + timedelta(days=30)
     job = _queue(tx, model, "retrain", "retrain", due_at=later, not_before=tx.now)
+    tx.session.add(job)
     tx.record("job", job.id, "asked for by the drift budget", limit=reason)
     tx.wake(job.id)
     return job
@@ -177,7 +182,6 @@ def _queue(
         due_at=due_at,
         queued_at=tx.now,
     )
-    tx.session.add(job)
     tx.record("job", job.id, "queued", model=model.id, strategy=strategy)
     return job
 

@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 
 from core import registry, requests, rotation
 from core.backend import Backend
-from core.db import Transaction, insert_all
+from core.db import Transaction
 from core.deciding import decided_by
 from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
+from core.inserting import insert_all
 from core.records import ErasureRequest, HeldSample, LegalHold, Model, RequestSample, Subject
 from core.refusals import LEGAL_HOLD
 from core.states import REQUEST_OPEN

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from core import datasets
 from core import policy as policies
-from core.db import Transaction, insert_all
+from core.db import Transaction
 from core.errors import Conflict, NotFound
 from core.ids import new_id
+from core.inserting import insert_all
 from core.names import check_name
 from core.records import Dataset, Job, Model, Taint, Teacher, Version
 from core.states import JOB_HELD
@@ -160,11 +161,14 @@ def taint(tx: Transaction, model_id: str, carried_by: Mapping[str, str]) -> None
     carried_by: for each request, the job that carries it out: its candidate has forgotten. The
     model's row must be locked.
     """
-    query = select(Version.id, Version.job_id)
-    query = query.where(Version.model_id == model_id, Version.state != "destroyed")
-    made_by = dict(tx.session.execute(query).all())
-    known = select(Taint.version_id, Taint.request_id).where(Taint.request_id.in_(carried_by))
-    remembered = set(tx.session.execute(known).all())
+    query = (
+        select(Version.id, Version.job_id, Taint.request_id)
+        .outerjoin(Taint, (Taint.version_id == Version.id) & Taint.request_id.in_(carried_by))
+        .where(Version.model_id == model_id, Version.state != "destroyed")
+    )
+    found = tx.session.execute(query).all()
+    made_by = {version_id: job_id for version_id, job_id, _ in found}
+    remembered = {(version_id, request_id) for version_id, _, request_id in found}
     taints = [
         Taint(version_id=version_id, request_id=request_id)
         for request_id, job_id in carried_by.items()

@@ -85,7 +85,8 @@ def require_current(backend: Backend) -> None:
 
 
 def _stands_against(session: Session, identities: Identities) -> str | None:
-    state = session.get(SecretState, 1, populate_existing=True)
+    query = select(SecretState.generation, SecretState.fingerprint)
+    state = session.execute(query).one_or_none()
     known = state.generation if state else 0
     if known < identities.generation:
         return "the secret is newer than the stored hashes: run `lethe secret rotate`"
