@@ -16,7 +16,7 @@ from core.deadlines import a_month_after
 from core.enlist import Enlisting
 from core.errors import Conflict
 from core.ids import new_id
-from core.inserting import insert_all, insert_kept
+from core.inserting import follow, insert_all
 from core.records import (
     Dataset,
     ErasureRequest,
@@ -99,11 +99,16 @@ class Book:
 
     def store(self) -> None:
         """Write what was entered since."""
-        insert_kept(self._tx.session, self._requests)
-        insert_all(self._tx.session, self._samples)
+        session = self._tx.session
+        # By kind, whichever the model: a link comes after the job that it names.
+        enlisted = [
+            [record for batch in kind for record in batch]
+            for kind in zip(*(each.unwritten() for each in self._enlistings), strict=True)
+        ]
+        insert_all(session, self._requests, self._samples, *enlisted, self._repeats)
+        follow(session, self._requests)
         for each in self._enlistings:
-            each.store()
-        insert_all(self._tx.session, self._repeats)
+            each.written()
         self._requests, self._samples, self._repeats = [], [], []
 
     def _receive(self, asked: Asked, keys: list[int]) -> ErasureRequest:

@@ -12,8 +12,10 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from core import intake
 from core.asked import Asked, Submitted
@@ -38,6 +40,9 @@ one for four costs the processor about a quarter of four. Where few come, nobody
 
 CROWD = 4
 """As many requests in one transaction are a crowd."""
+
+REST_SECONDS = 0.05
+"""Between wake-ups: those of a crowd need no message each."""
 
 
 @dataclass(eq=False)
@@ -120,7 +125,7 @@ class Desk:
             return
         try:
             together = intake.take_all_in(
-                self._backend, [slip.asked for slip in wanted], self._waker.wake
+                self._backend, [slip.asked for slip in wanted], self._waking(wanted[0])
             )
         except UNREACHABLE as error:
             for slip in wanted:
@@ -132,42 +137,53 @@ class Desk:
             for slip, done in zip(wanted, together, strict=True):
                 slip.done.set_result(done)
 
+    def _waking(self, slip: _Slip) -> Callable[[str], None]:
+        return partial(self._waker.wake, slip.asked.new.model)
+
     def _write_alone(self, slip: _Slip) -> None:
         try:
-            slip.done.set_result(intake.take_in(self._backend, slip.asked, self._waker.wake))
+            slip.done.set_result(intake.take_in(self._backend, slip.asked, self._waking(slip)))
         except Exception as error:  # noqa: BLE001  # any: it is the caller's
             slip.done.set_exception(error)
 
 
 class _Waker:
-    """Sends wake-ups in a thread of its own: nobody who hands in waits for a broker."""
+    """Sends wake-ups in a thread of its own: nobody who hands in waits for a broker.
 
-    _MOST = 64  # sent late, the newest do: who is woken claims by due date
+    Of those for one model that wait the newest is sent: who is woken claims what is due first, and
+    wakes the next while there is more.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._pending: deque[str | None] = deque(maxlen=self._MOST)
-        self._some = threading.Semaphore(0)
+        self._pending: dict[str, str] = {}
+        """By model, the job."""
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def wake(self, job_id: str) -> None:
-        self._pending.append(job_id)
-        self._some.release()
+    def wake(self, model: str, job_id: str) -> None:
+        with self._changed:
+            self._pending[model] = job_id
+            self._changed.notify()
 
     def close(self) -> None:
-        self._pending.append(None)
-        self._some.release()
+        with self._changed:
+            self._closing.set()
+            self._changed.notify()
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            self._some.acquire()
-            if not self._pending:
-                continue  # a newer one has taken its place, and was sent
-            job_id = self._pending.popleft()
-            if job_id is None:
-                return
-            self._db.wake(job_id)
+        while waiting := self._taken():
+            for job_id in waiting.values():
+                self._db.wake(job_id)
+            self._closing.wait(REST_SECONDS)
+
+    def _taken(self) -> dict[str, str]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._closing.is_set())
+            waiting, self._pending = self._pending, {}
+        return waiting

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from core import jobs, registry
 from core.db import Transaction
 from core.ids import new_id
-from core.inserting import insert_all, insert_kept
-from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample, Subject
+from core.inserting import follow, insert_all
+from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample, Subject, Taint
 from core.settings import Settings
 from core.states import JOB_HELD
 
@@ -78,19 +78,23 @@ class Enlisting:
         return job
 
     def store(self) -> None:
-        """Write what was enlisted, and wake one worker: it wakes the next while there is more."""
-        if not self._joined:
-            return
-        insert_kept(self._tx.session, self._new)
+        """Write what was enlisted."""
+        insert_all(self._tx.session, *self.unwritten())
+        self.written()
+
+    def unwritten(self) -> tuple[list[Job], list[JobRequest], list[Taint]]:
+        """What is to be inserted after the requests; `written` must follow."""
         carried_by = {request_id: job.id for request_id, job in self._joined.items()}
-        insert_all(
-            self._tx.session,
-            [JobRequest(job_id=job_id, request_id=each) for each, job_id in carried_by.items()],
-        )
+        links = [JobRequest(job_id=job_id, request_id=each) for each, job_id in carried_by.items()]
         # The candidate of a job that covers the request has forgotten its samples already.
-        registry.taint(self._tx, self._model.id, carried_by)
-        self._tx.wake(next(reversed(carried_by.values())))
-        self._new.clear()
+        return self._new, links, registry.taints_by(self._tx.session, self._model.id, carried_by)
+
+    def written(self) -> None:
+        """It is inserted: wake one worker, which wakes the next while there is more."""
+        follow(self._tx.session, self._new)
+        if self._joined:
+            self._tx.wake(next(reversed(self._joined.values())).id)
+        self._new = []
         self._joined.clear()
 
     def _covering(self, request: ErasureRequest) -> Job | None:

@@ -6,13 +6,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from core import canaries, drift, registry, replicas
 from core.db import database_now
 from core.records import Dataset, ErasureRequest, Job, JobRequest, Model, Replica, Version
-from core.requests import job_ids_of_all
+from core.requests import job_ids_of_all, no_request
+
+_ONE_REQUEST = (
+    select(ErasureRequest, Model.name)
+    .join(Model, Model.id == ErasureRequest.model_id)
+    .where(ErasureRequest.id == bindparam("request_id"))
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,15 @@ class VersionFacts:
     parent: int | None
     tainted_by: list[str]
     served_by: list[str]
+
+
+def of_request(session: Session, request_id: str, *, only: str | None = None) -> RequestFacts:
+    """One request; raises `NotFound`, also when it is of another model than `only` (an id)."""
+    row = session.execute(_ONE_REQUEST, {"request_id": request_id}).one_or_none()
+    if row is None or only not in (None, row[0].model_id):
+        raise no_request(request_id)
+    request, model = row
+    return RequestFacts(request, model, job_ids_of_all(session, [request_id]).get(request_id, []))
 
 
 def of_requests(session: Session, requests: Sequence[ErasureRequest]) -> list[RequestFacts]:

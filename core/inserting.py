@@ -1,8 +1,8 @@
-"""New rows by the dozen, in one statement each kind: past the session's unit of work.
+"""New rows by the dozen, of several kinds in one statement: past the session's unit of work.
 
 A session writes row by row, which costs several times as much on either side of the wire. On
-PostgreSQL the rows go as one JSON document, which the server takes apart: one value to bind and
-one statement to run, however many they are.
+PostgreSQL the rows of a kind go as one JSON document, which the server takes apart, and all kinds
+together as one statement: what refers to what is checked at its end.
 """
 
 from __future__ import annotations
@@ -32,47 +32,60 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from core.db import Base
 
-
-def insert_rows(session: Session, kind: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows of `kind`, each with the value of every column by its name."""
-    if not rows:
-        return
-    table = _table(kind)
-    if session.get_bind().dialect.name == "postgresql":
-        document = json.dumps(rows, default=_moment, separators=(",", ":"))
-        # A column of JSON may hold a NUL, a document that is taken apart may not.
-        if "\\u0000" not in document:
-            session.execute(_from_json(table), {"rows": document})
-            return
-    session.execute(table.insert(), rows)
+Rows = Sequence[Mapping[str, Any]]
+"""Of one kind, each with the value of every column by its name."""
 
 
-def insert_all(session: Session, records: Sequence[Base]) -> None:
-    """Insert new records of one kind, which the session does not know then: nobody changes them."""
-    if records:
-        insert_rows(session, type(records[0]), [_row(record) for record in records])
+def insert_all(session: Session, *batches: Sequence[Base]) -> None:
+    """Insert new records, each kind's first after those of what it refers to.
+
+    The session does not know them then: see `follow`.
+    """
+    rows: dict[type[Base], list[dict[str, Any]]] = {}
+    for batch in batches:
+        for record in batch:
+            rows.setdefault(type(record), []).append(_row(record))
+    _insert(session, list(rows.items()))
 
 
-def insert_kept(session: Session, records: Sequence[Base]) -> None:
-    """`insert_all` of records that this transaction goes on with: the session follows them."""
-    if not records:
-        return
-    rows = [_row(record) for record in records]
-    insert_rows(session, type(records[0]), rows)
-    for record, row in zip(records, rows, strict=True):
-        for name in row.keys() - record.__dict__.keys():
-            set_committed_value(record, name, row[name])
+def insert_rows(session: Session, kind: type[Base], rows: Rows) -> None:
+    """The same of one kind, without making records of them."""
+    if rows:
+        _insert(session, [(kind, rows)])
+
+
+def follow(session: Session, records: Sequence[Base]) -> None:
+    """Have the session know records that were inserted, and write what is changed of them now."""
+    for record in records:
         make_transient_to_detached(record)
     session.add_all(records)
 
 
+def _insert(session: Session, batches: Sequence[tuple[type[Base], Rows]]) -> None:
+    if not batches:
+        return
+    tables = tuple(_table(kind) for kind, _ in batches)
+    if session.get_bind().dialect.name == "postgresql":
+        documents = {
+            table.name: json.dumps(rows, default=_moment, separators=(",", ":"))
+            for table, (_, rows) in zip(tables, batches, strict=True)
+        }
+        # A column of JSON may hold a NUL, a document that is taken apart may not.
+        if not any("\\u0000" in document for document in documents.values()):
+            session.execute(_from_documents(tables), documents)
+            return
+    for table, (_, rows) in zip(tables, batches, strict=True):
+        session.execute(table.insert(), rows)
+
+
 def _row(record: Base) -> dict[str, Any]:
-    """Every column's value; where none was given, its default."""
+    """Every column's value; what the record was not given it is given now, as if it were loaded."""
     given = record.__dict__
-    return {
-        column.key: given[column.key] if column.key in given else _default(column)
-        for column in _table(type(record)).columns
-    }
+    columns = _table(type(record)).columns
+    for column in columns:
+        if column.key not in given:
+            set_committed_value(record, column.key, _default(column))
+    return {column.key: given[column.key] for column in columns}
 
 
 def _default(column: Column[Any]) -> Any:
@@ -87,9 +100,17 @@ def _table(kind: type[Base]) -> Table:
 
 
 @cache
-def _from_json(table: Table) -> Insert:
+def _from_documents(tables: tuple[Table, ...]) -> Insert:
+    """One statement that fills these tables, each from the parameter of its name."""
+    *others, last = (_from_document(table) for table in tables)
+    for number, other in enumerate(others):
+        last = last.add_cte(other.cte(f"batch_{number}"))
+    return last
+
+
+def _from_document(table: Table) -> Insert:
     names = [column.name for column in table.columns]
-    document = cast(bindparam("rows", type_=Text), JSON)
+    document = cast(bindparam(table.name, type_=Text), JSON)
     empty: ColumnElement[Any] = literal_column(f"NULL::{table.name}")
     rows = func.json_populate_recordset(empty, document).table_valued(*names, name="rows")
     return table.insert().from_select(names, select(*(rows.c[name] for name in names)))

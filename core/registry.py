@@ -14,7 +14,6 @@ from core import policy as policies
 from core.db import Transaction
 from core.errors import Conflict, NotFound
 from core.ids import new_id
-from core.inserting import insert_all
 from core.names import check_name
 from core.records import Dataset, Job, Model, Taint, Teacher, Version
 from core.states import JOB_HELD
@@ -155,27 +154,29 @@ def add_version(
     return version
 
 
-def taint(tx: Transaction, model_id: str, carried_by: Mapping[str, str]) -> None:
-    """Every version that still exists remembers these requests, but those made to forget them.
+def taints_by(session: Session, model_id: str, carried_by: Mapping[str, str]) -> list[Taint]:
+    """New taints: every version that still exists remembers these requests, but those made to
+    forget them.
 
     carried_by: for each request, the job that carries it out: its candidate has forgotten. The
     model's row must be locked.
     """
+    if not carried_by:
+        return []
     query = (
         select(Version.id, Version.job_id, Taint.request_id)
         .outerjoin(Taint, (Taint.version_id == Version.id) & Taint.request_id.in_(carried_by))
         .where(Version.model_id == model_id, Version.state != "destroyed")
     )
-    found = tx.session.execute(query).all()
+    found = session.execute(query).all()
     made_by = {version_id: job_id for version_id, job_id, _ in found}
     remembered = {(version_id, request_id) for version_id, _, request_id in found}
-    taints = [
+    return [
         Taint(version_id=version_id, request_id=request_id)
         for request_id, job_id in carried_by.items()
         for version_id, maker in made_by.items()
         if maker != job_id and (version_id, request_id) not in remembered
     ]
-    insert_all(tx.session, taints)
 
 
 def publish(tx: Transaction, version: Version) -> None:

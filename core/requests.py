@@ -28,8 +28,13 @@ def get(session: Session, request_id: str, *, only: str | None = None) -> Erasur
     """The request; raises `NotFound`, also when it is of another model than `only` (an id)."""
     request = session.get(ErasureRequest, request_id)
     if request is None or only not in (None, request.model_id):
-        raise NotFound(f"there is no erasure request {request_id}")
+        raise no_request(request_id)
     return request
+
+
+def no_request(request_id: str) -> NotFound:
+    """What is raised where there is none, or none that the caller may see."""
+    return NotFound(f"there is no erasure request {request_id}")
 
 
 def listed(
@@ -67,10 +72,11 @@ def listed(
 
 def job_ids_of_all(session: Session, request_ids: Collection[str]) -> dict[str, list[str]]:
     """The jobs that carry each request out, oldest first; those without a job are left out."""
-    query = select(JobRequest).where(JobRequest.request_id.in_(request_ids))
+    query = select(JobRequest.request_id, JobRequest.job_id)
+    query = query.where(JobRequest.request_id.in_(request_ids)).order_by(JobRequest.job_id)
     found: dict[str, list[str]] = {}
-    for link in session.scalars(query.order_by(JobRequest.job_id)):
-        found.setdefault(link.request_id, []).append(link.job_id)
+    for request_id, job_id in session.execute(query):
+        found.setdefault(request_id, []).append(job_id)
     return found
 
 
@@ -104,7 +110,7 @@ def locked(tx: Transaction, request_id: str) -> ErasureRequest:
     query = select(ErasureRequest).where(ErasureRequest.id == request_id).with_for_update()
     request = tx.session.scalars(query.execution_options(populate_existing=True)).one_or_none()
     if request is None:
-        raise NotFound(f"there is no erasure request {request_id}")
+        raise no_request(request_id)
     return request
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -42,6 +43,12 @@ SETTLE_SECONDS = 0.2
 """How long those who have connected already have to be answered, once nobody else can."""
 WORKERS_SETTLE_SECONDS = 0.5
 """The same where a process is told by its parent, which may be late."""
+
+SWITCH_SECONDS = 0.0005
+"""So long a thread that computes keeps others waiting; Python's own limit is ten times as long.
+
+A call gives the interpreter up whenever it waits for the database or the network, and has to get
+it back from the thread that takes requests in: a dozen times, for one status."""
 
 
 def run(host: str, port: int, workers: int, role: str) -> None:
@@ -139,6 +146,7 @@ def application() -> FastAPI:
     """The application of one process, as the environment says."""
     from service.app import create_app
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     settings = read_settings()
     longer = float(os.environ.get(_LONGER, "0"))
     settings.drain_seconds += longer

@@ -127,12 +127,11 @@ def get(
     caller: CanRead, session: Reader, backend: BackendDep, request_id: Id
 ) -> ErasureRequestDetail:
     """One request with the history of its transitions."""
-    request = requests.get(session, request_id, only=caller.model_id)
-    [found] = facts.of_requests(session, [request])
+    found = facts.of_request(session, request_id, only=caller.model_id)
     events = audit.history(session, "erasure_request", request_id)
     salt = None
     if "erase" in caller.scopes:
-        salt = backend.identities.salt(request_id, request.secret_generation)
+        salt = backend.identities.salt(request_id, found.request.secret_generation)
     return ErasureRequestDetail.with_history(found, events, salt)
 
 

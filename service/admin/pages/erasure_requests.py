@@ -111,7 +111,7 @@ def listing_of(session: Session, wanted: Search, following: str | None, *, first
 @router.get("/{request_id}")
 def show(me: Viewer, session: Reader, backend: BackendDep, request_id: Id) -> Response:
     """One request."""
-    [found] = facts.of_requests(session, [requests.get(session, request_id)])
+    found = facts.of_request(session, request_id)
     request, now = found.request, database_now(session)
     context = contexts.Request(
         found=found,

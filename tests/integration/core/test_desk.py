@@ -187,17 +187,36 @@ def test_nobody_waits_for_a_broker(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     assert woken == []
     stuck.set()
     desk.close()
-    assert woken == jobs
+    assert woken == [jobs[0], jobs[2]], "the newest of those that waited"
 
 
-def test_of_many_wake_ups_that_are_late_the_newest_are_sent(
+def test_of_many_wake_ups_that_are_late_each_model_s_newest_is_sent(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.desk._Waker._MOST", 2)
     desk, sent = Desk(desk._backend), []
     monkeypatch.setattr(desk._backend.db, "_send", sent.append)
     for number in range(5):
-        desk._waker.wake(f"job_{number}")
+        desk._waker.wake(f"model_{number % 2}", f"job_{number}")
     desk.start()
     desk.close()
-    assert sent in (["job_3", "job_4"], ["job_4"]), "the end may take one's place"
+    assert sorted(sent) == ["job_3", "job_4"]
+
+
+def test_wake_ups_rest_between_and_the_first_goes_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.desk.REST_SECONDS", 3600.0)
+    first, sent = threading.Event(), []
+
+    def send(job_id: str) -> None:
+        sent.append(job_id)
+        first.set()
+
+    monkeypatch.setattr(desk._backend.db, "_send", send)
+    desk.start()
+    jobs = [desk.hand_in(asked(1)).result(30).job_ids[0]]
+    assert first.wait(30)
+    jobs += [desk.hand_in(asked(number)).result(30).job_ids[0] for number in (2, 3)]
+    assert sent == jobs[:1]
+    desk.close()
+    assert sent == [jobs[0], jobs[2]], "the end waits for no rest"

@@ -14,8 +14,9 @@ from core.backend import Backend
 from core.db import Base, Transaction, database_now
 from core.errors import Invalid
 from core.ids import new_id
-from core.inserting import insert_all, insert_kept, insert_rows
-from core.records import AuditEvent, Denied, ErasureRequest, Job, Model
+from core.inserting import follow, insert_all, insert_rows
+from core.records import AuditEvent, Denied, ErasureRequest, Job, JobRequest, Model
+from core.requests import jobs_of
 from tests import factories
 
 
@@ -38,6 +39,18 @@ def job_of(tx: Transaction, model: Model, **values: Any) -> Job:
         "queued_at": tx.now,
     }
     return Job(**given | values)
+
+
+def request_of(tx: Transaction, model: Model) -> ErasureRequest:
+    return ErasureRequest(
+        id=new_id("er"),
+        model_id=model.id,
+        dataset_id=model.dataset_id,
+        state="received",
+        sample_count=0,
+        received_at=tx.now,
+        due_at=tx.now,
+    )
 
 
 def columns(record: Base) -> dict[str, Any]:
@@ -65,7 +78,8 @@ def test_every_column_is_as_a_session_writes_it(backend: Backend, model: Model) 
 def test_a_record_that_is_kept_is_followed(backend: Backend, model: Model) -> None:
     with backend.db.transaction() as tx:
         job = job_of(tx, model)
-        insert_kept(tx.session, [job])
+        insert_all(tx.session, [job])
+        follow(tx.session, [job])
         assert tx.session.get_one(Job, job.id) is job
         assert job.takeovers == 0
         assert job.candidate is None
@@ -80,9 +94,31 @@ def test_a_record_that_is_kept_is_followed(backend: Backend, model: Model) -> No
 def test_a_commit_keeps_what_the_record_says(backend: Backend, model: Model) -> None:
     with backend.db.transaction() as tx:
         job = job_of(tx, model)
-        insert_kept(tx.session, [job])
+        insert_all(tx.session, [job])
+        follow(tx.session, [job])
     assert job.strategy.startswith("rfu_ss")
     assert not inspect(job).expired_attributes, "a caller reads it after the session has closed"
+
+
+def test_kinds_that_refer_to_each_other_go_together(backend: Backend, model: Model) -> None:
+    with backend.db.transaction() as tx:
+        request, job = request_of(tx, model), job_of(tx, model)
+        links = [JobRequest(job_id=job.id, request_id=request.id)]
+        insert_all(tx.session, [request], [], [job], links)
+    with backend.db.reading() as session:
+        assert jobs_of(session, request.id)[0].id == job.id
+
+
+def test_all_kinds_are_refused_together(backend: Backend, model: Model) -> None:
+    def failing() -> None:
+        with backend.db.transaction() as tx:
+            job = job_of(tx, model)
+            insert_all(tx.session, [job], [JobRequest(job_id=job.id, request_id="er_none")])
+
+    with pytest.raises(IntegrityError):
+        failing()
+    with backend.db.reading() as session:
+        assert session.scalars(select(Job)).all() == []
 
 
 def test_many_rows_arrive_each_once(backend: Backend) -> None:
@@ -98,7 +134,7 @@ def test_nothing_is_written_of_nothing(backend: Backend) -> None:
     with backend.db.transaction() as tx:
         insert_rows(tx.session, Denied, [])
         insert_all(tx.session, [])
-        insert_kept(tx.session, [])
+        follow(tx.session, [])
         assert tx.session.scalars(select(Denied)).all() == []
 
 
@@ -144,15 +180,7 @@ def test_what_an_event_says_is_hashed_and_stored_alike(backend: Backend) -> None
 
 def test_an_erasure_request_has_its_defaults(backend: Backend, model: Model) -> None:
     with backend.db.transaction() as tx:
-        request = ErasureRequest(
-            id=new_id("er"),
-            model_id=model.id,
-            dataset_id=model.dataset_id,
-            state="received",
-            sample_count=0,
-            received_at=tx.now,
-            due_at=tx.now,
-        )
-        insert_kept(tx.session, [request])
+        request = request_of(tx, model)
+        insert_all(tx.session, [request])
     assert request.secret_generation == 0
     assert request.outcome is None
