@@ -170,6 +170,8 @@ def test_data_sets_and_the_system(visit: Visit, shown: Shown) -> None:
         ("/admin/datasets/digits/subjects", "subjects"),
         ("/admin/datasets/digits/samples?label=3", "samples"),
         ("/admin/system", "system"),
+        ("/admin/legal-holds", "holds"),
+        ("/admin/jobs", "jobs"),
     ):
         page.goto(path)
         shown(page, name)
