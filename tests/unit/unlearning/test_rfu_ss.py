@@ -129,6 +129,14 @@ def test_each_kind_of_request_has_its_own_recipe() -> None:
     assert plan(fixed_targets(class_E[:7]), RFUSSConfig(), 0)[1].erased_batch == 7
 
 
+def test_a_network_of_convolutions_takes_smaller_steps() -> None:
+    pattern = fixed_targets(torch.zeros(500, dtype=torch.int64), flagged=True, pattern=True)
+    recipe, descent = plan(pattern, RFUSSConfig(), 0, "resnet18")
+    assert (descent.erased_batch, descent.remaining_batch, descent.lr) == (20, 80, 1e-3)
+    assert (recipe.keep, recipe.least) == (0.85, 110), "as many, from as near"
+    assert plan(pattern, RFUSSConfig(lr=2e-3), 0, "resnet18")[1].lr == 2e-3
+
+
 def test_what_is_set_takes_the_place_of_the_recipe() -> None:
     targets = fixed_targets(torch.zeros(50, dtype=torch.int64), flagged=True)
     given = RFUSSConfig(

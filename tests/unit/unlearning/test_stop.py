@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from tests.unit.unlearning.conftest import Scene, tiny_samples
@@ -47,6 +48,21 @@ def test_the_stop_rule_sees_a_shift_that_accuracy_does_not(scene: Scene) -> None
     targets = replace(fixed_targets(class_E), accuracy=1.0)
     rule = StopRule(scene.model, sure_problem, targets, seed=0, first=60)
     assert not any(rule(scene.model, step) for step in (60, 70, 80))
+
+
+@pytest.mark.parametrize(("flagged", "passes"), [(False, False), (True, True)])
+def test_targets_that_are_far_themselves_may_be_met_where_a_label_is_contradicted(
+    scene: Scene, flagged: bool, passes: bool
+) -> None:
+    """As sure as their targets, which are surer than any unseen sample."""
+    problem = natural(scene, 200)
+    margin_E = margins(scene.model.logits(problem.erased.images), problem.erased.labels)
+    surest = margin_E.argsort(descending=True)[:100]
+    problem = replace(problem, erased=problem.erased[surest])
+    given = fixed_targets(problem.erased.labels, flagged=flagged, pattern=flagged)
+    targets = replace(given, accuracy=1.0, margin_E=margin_E[surest] + 1e-3)
+    rule = StopRule(scene.model, problem, targets, seed=0, first=60)
+    assert [rule(scene.model, step) for step in (60, 70)] == [False, passes]
 
 
 def test_without_a_reference_of_the_class_accuracy_decides(tiny: Scene) -> None:
