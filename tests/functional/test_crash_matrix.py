@@ -52,6 +52,9 @@ NTH = {
 WORKER = [name for name in POINTS if name not in SERVICE]
 SAMPLE = [  # of `make test`
     ("production", "publish:before-commit"),
+    ("embedded", "delete:after"),
+    ("embedded", "intake:before-commit"),
+    ("production", "swap:announced"),
 ]
 
 

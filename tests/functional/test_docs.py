@@ -23,12 +23,11 @@ from tests.unit.lethe.test_sources import parquet, png
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [
     "README.md",
-    "docs/guides/first-erasure.md",
     "docs/guides/predicting.md",
     # `make test` has time for a few; what the others call, integration tests call too.
     *(
         pytest.param(f"docs/guides/{name}.md", marks=pytest.mark.long)
-        for name in ("own-data", "callbacks", "opendsr", "capacity", "clients")
+        for name in ("first-erasure", "own-data", "callbacks", "opendsr", "capacity", "clients")
     ),
 ]
 
