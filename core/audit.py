@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -153,7 +153,13 @@ def head_of(session: Session) -> tuple[int, str]:
     return (head.seq, head.hash) if head else (0, GENESIS)
 
 
+_HISTORY = (
+    select(AuditEvent)
+    .where(AuditEvent.noun == bindparam("noun"), AuditEvent.noun_id == bindparam("noun_id"))
+    .order_by(AuditEvent.seq)
+)
+
+
 def history(session: Session, noun: str, noun_id: str) -> list[AuditEvent]:
     """The events of one thing, oldest first."""
-    query = select(AuditEvent).where(AuditEvent.noun == noun, AuditEvent.noun_id == noun_id)
-    return list(session.scalars(query.order_by(AuditEvent.seq)))
+    return list(session.scalars(_HISTORY, {"noun": noun, "noun_id": noun_id}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from core import certificates, holds, registry, requests, rotation
@@ -218,9 +218,15 @@ def replayed(answers: _Answers, asked: Asked) -> Submitted:
     return answered
 
 
+_SUBJECTS = select(Subject).where(
+    Subject.dataset_id == bindparam("dataset_id"),
+    Subject.raw_hash.in_(bindparam("hashes", expanding=True)),
+)
+
+
 def _subjects(session: Session, dataset_id: str, hashes: Collection[str]) -> dict[str, Subject]:
     """Those of these people who have samples in the data set, by their hash."""
     if not hashes:
         return {}
-    query = select(Subject).where(Subject.dataset_id == dataset_id, Subject.raw_hash.in_(hashes))
-    return {subject.raw_hash: subject for subject in session.scalars(query)}
+    found = session.scalars(_SUBJECTS, {"dataset_id": dataset_id, "hashes": list(hashes)})
+    return {subject.raw_hash: subject for subject in found}

@@ -238,6 +238,7 @@ def _engine(url: str) -> Engine:
         url,
         hide_parameters=True,
         pool_pre_ping=True,
+        pool_use_lifo=True,  # few connections that are warm: each prepares its own statements
         pool_size=10,
         max_overflow=20,
         connect_args={

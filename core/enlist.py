@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from core import jobs, registry
@@ -209,6 +209,14 @@ def _open_jobs(model: Model) -> Select[Job]:
     )
 
 
+_ASKED_FOR = (
+    select(JobRequest.job_id, ErasureRequest.subject_id, ErasureRequest.sample_count)
+    .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
+    .where(ErasureRequest.subject_id.in_(bindparam("subject_ids", expanding=True)))
+    .order_by(JobRequest.job_id)
+)
+
+
 def _of_subjects(
     session: Session, model: Model, subject_ids: Collection[int]
 ) -> dict[int, list[tuple[Job, int]]]:
@@ -220,12 +228,7 @@ def _of_subjects(
     found: dict[int, list[tuple[Job, int]]] = {}
     if not subject_ids:
         return found
-    asked_for = session.execute(
-        select(JobRequest.job_id, ErasureRequest.subject_id, ErasureRequest.sample_count)
-        .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
-        .where(ErasureRequest.subject_id.in_(subject_ids))
-        .order_by(JobRequest.job_id)
-    ).all()
+    asked_for = session.execute(_ASKED_FOR, {"subject_ids": list(subject_ids)}).all()
     if not asked_for:
         return found
     named = _open_jobs(model).where(Job.id.in_({job_id for job_id, _, _ in asked_for}))

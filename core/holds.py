@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from core import registry, requests, rotation
@@ -122,15 +122,20 @@ def why(hold: LegalHold) -> str:
     return f"legal hold {hold.id} covers what this request names"
 
 
+_IN_FORCE = (
+    select(LegalHold)
+    .where(LegalHold.dataset_id == bindparam("dataset_id"), LegalHold.released_at.is_(None))
+    .order_by(LegalHold.id)
+)
+
+
 class InForce:
     """The holds of one data set, looked up once for all requests of a transaction."""
 
     def __init__(self, session: Session, backend: Backend, dataset_id: str) -> None:
         self._session, self._backend, self._dataset_id = session, backend, dataset_id
-        query = select(LegalHold).where(
-            LegalHold.dataset_id == dataset_id, LegalHold.released_at.is_(None)
-        )
-        self._holds = {hold.id: hold for hold in session.scalars(query.order_by(LegalHold.id))}
+        found = session.scalars(_IN_FORCE, {"dataset_id": dataset_id})
+        self._holds = {hold.id: hold for hold in found}
 
     def covering(
         self, subject_hash: str | None, subject_id: int | None, keys: Sequence[int]

@@ -28,7 +28,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Session, make_transient_to_detached
-from sqlalchemy.orm.attributes import set_committed_value
 
 from core.db import Base
 
@@ -80,12 +79,17 @@ def _insert(session: Session, batches: Sequence[tuple[type[Base], Rows]]) -> Non
 
 def _row(record: Base) -> dict[str, Any]:
     """Every column's value; what the record was not given it is given now, as if it were loaded."""
-    given = record.__dict__
-    columns = _table(type(record)).columns
-    for column in columns:
-        if column.key not in given:
-            set_committed_value(record, column.key, _default(column))
-    return {column.key: given[column.key] for column in columns}
+    given = record.__dict__  # past the attributes: nobody follows a new record's changes yet
+    for name, default in _defaults(type(record)).items():
+        given.setdefault(name, default)
+    return {name: given[name] for name in _defaults(type(record))}
+
+
+@cache
+def _defaults(kind: type[Base]) -> dict[str, Any]:
+    """By column, what it is where a record was not given it."""
+    columns = _table(kind).columns
+    return {column.key: _default(column) for column in columns}
 
 
 def _default(column: Column[Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -36,11 +36,20 @@ def models(session: Session, *, only: str | None = None) -> list[Model]:
     return list(session.scalars(query if only is None else query.where(Model.id == only)))
 
 
+_MODELS_LOCKED = (
+    select(Model)
+    .where(
+        Model.dataset_id
+        == select(Model.dataset_id).where(Model.name == bindparam("name")).scalar_subquery()
+    )
+    .order_by(Model.id)
+    .with_for_update()
+)
+
+
 def models_locked(tx: Transaction, name: str) -> tuple[Model, list[Model]]:
     """The model, and all that were trained on its data set, in the order of their locks."""
-    dataset_id = select(Model.dataset_id).where(Model.name == name).scalar_subquery()
-    query = select(Model).where(Model.dataset_id == dataset_id).order_by(Model.id)
-    models = list(tx.session.scalars(query.with_for_update()))
+    models = list(tx.session.scalars(_MODELS_LOCKED, {"name": name}))
     named = [model for model in models if model.name == name]
     return named[0] if named else model_named(tx.session, name), models
 
@@ -154,6 +163,17 @@ def add_version(
     return version
 
 
+_REMEMBERED = (
+    select(Version.id, Version.job_id, Taint.request_id)
+    .outerjoin(
+        Taint,
+        (Taint.version_id == Version.id)
+        & Taint.request_id.in_(bindparam("request_ids", expanding=True)),
+    )
+    .where(Version.model_id == bindparam("model_id"), Version.state != "destroyed")
+)
+
+
 def taints_by(session: Session, model_id: str, carried_by: Mapping[str, str]) -> list[Taint]:
     """New taints: every version that still exists remembers these requests, but those made to
     forget them.
@@ -163,12 +183,8 @@ def taints_by(session: Session, model_id: str, carried_by: Mapping[str, str]) ->
     """
     if not carried_by:
         return []
-    query = (
-        select(Version.id, Version.job_id, Taint.request_id)
-        .outerjoin(Taint, (Taint.version_id == Version.id) & Taint.request_id.in_(carried_by))
-        .where(Version.model_id == model_id, Version.state != "destroyed")
-    )
-    found = session.execute(query).all()
+    wanted = {"model_id": model_id, "request_ids": list(carried_by)}
+    found = session.execute(_REMEMBERED, wanted).all()
     made_by = {version_id: job_id for version_id, job_id, _ in found}
     remembered = {(version_id, request_id) for version_id, _, request_id in found}
     return [

@@ -84,9 +84,11 @@ def require_current(backend: Backend) -> None:
         raise SettingsError(reason)
 
 
+_STATE = select(SecretState.generation, SecretState.fingerprint)
+
+
 def _stands_against(session: Session, identities: Identities) -> str | None:
-    query = select(SecretState.generation, SecretState.fingerprint)
-    state = session.execute(query).one_or_none()
+    state = session.execute(_STATE).one_or_none()
     known = state.generation if state else 0
     if known < identities.generation:
         return "the secret is newer than the stored hashes: run `lethe secret rotate`"
