@@ -131,5 +131,7 @@ def _strategies(session: Session, ids: Collection[str | None]) -> dict[str, str]
 
 
 def _remembered(session: Session, ids: Collection[str]) -> dict[str, int]:
-    query = select(Taint.version_id, func.count()).where(Taint.version_id.in_(ids))
-    return dict(session.execute(query.group_by(Taint.version_id)).all())
+    # Version by version: taken together they may be so many that all of the table is read.
+    remembered = select(func.count()).where(Taint.version_id == Version.id).scalar_subquery()
+    query = select(Version.id, remembered).where(Version.id.in_(ids))
+    return {version_id: count for version_id, count in session.execute(query) if count}
