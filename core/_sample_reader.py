@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from core import _sample_batch as columns
 from core import _sample_reads as reads
+from core._fragment_notes import FragmentNotes
 from core._lance import LanceStore, SamplesMissing, TooFewSamples
 from core._sample_batch import LIGHT, SPLIT_CODE, Found, Int64, SampleBatch, Split, pick
 
@@ -18,6 +20,10 @@ LAST_KEY = 2**63 - 1
 
 class SampleReader(LanceStore):
     """Every call reads one version of the data set: see core.samples."""
+
+    @cached_property
+    def _notes(self) -> FragmentNotes:
+        return FragmentNotes()
 
     # Reading: light columns
 
@@ -40,7 +46,7 @@ class SampleReader(LanceStore):
     def find_subject(self, dataset: str, subjects: Iterable[int]) -> Found:
         """The samples of these subjects, in stored order; none is no error."""
         wanted = np.unique(np.fromiter((int(subject) for subject in subjects), np.int64))
-        table = self._retry(dataset, lambda ds: reads.of_subjects(ds, wanted))
+        table = self._retry(dataset, lambda ds: reads.of_subjects(ds, wanted, self._notes))
         return Found(*(table.column(name).to_numpy() for name in LIGHT))
 
     def subjects_of(self, dataset: str, keys: Iterable[int]) -> dict[int, int]:
@@ -63,7 +69,7 @@ class SampleReader(LanceStore):
         Whatever their label, split or subject. Keys that are not there are passed over.
         """
         wanted = np.fromiter(keys, np.int64)
-        return self._retry(dataset, lambda ds: reads.copies(ds, wanted))
+        return self._retry(dataset, lambda ds: reads.copies(ds, wanted, self._notes))
 
     def there(self, dataset: str, keys: Iterable[int] | Int64) -> Int64:
         """Those of these keys that are in the data set, ascending. Reads only the fragments
@@ -71,7 +77,7 @@ class SampleReader(LanceStore):
         wanted = np.unique(np.fromiter(keys, np.int64))
 
         def find(ds: Any) -> Int64:
-            where = reads.positions(ds, wanted)
+            where = reads.positions(ds, wanted, self._notes)
             found = ds.take(where.tolist(), columns=["key"]).column("key").to_numpy()
             return np.sort(np.asarray(found, np.int64))
 
@@ -79,7 +85,7 @@ class SampleReader(LanceStore):
 
     def keys_from(self, dataset: str, least: int) -> Int64:
         """Every key that is not below `least`, ascending."""
-        return self._retry(dataset, lambda ds: reads.keys_in(ds, least, LAST_KEY))
+        return self._retry(dataset, lambda ds: reads.keys_in(ds, least, LAST_KEY, self._notes))
 
     def more_than(self, dataset: str, n: int, split: Split) -> bool:
         """Are there more than `n` samples of the split? It reads until it knows, not all."""
@@ -96,7 +102,7 @@ class SampleReader(LanceStore):
         asked = np.asarray(keys, np.int64).reshape(-1)
         unique, inverse = np.unique(asked, return_inverse=True)
 
-        batch = self._retry(dataset, lambda ds: reads.take(ds, unique))
+        batch = self._retry(dataset, lambda ds: reads.take(ds, unique, self._notes))
         if batch is None:
             missing = np.setdiff1d(unique, self.there(dataset, unique)).tolist()
             raise SamplesMissing(
@@ -138,7 +144,7 @@ class SampleReader(LanceStore):
 
     def of_class(self, dataset: str, label: int, n: int, *, after: int = -1) -> SampleBatch:
         """The next `n` samples of a class with keys above `after`, whatever their split."""
-        return self._retry(dataset, lambda ds: reads.of_class(ds, label, n, after))
+        return self._retry(dataset, lambda ds: reads.of_class(ds, label, n, after, self._notes))
 
     def load(
         self,
@@ -160,7 +166,7 @@ class SampleReader(LanceStore):
         assert where is not None
 
         def read(ds: Any) -> SampleBatch:
-            chosen = None if most is None else reads.some(ds, where, most, seed)
+            chosen = None if most is None else reads.some(ds, where, most, seed, self._notes)
             if chosen is None:
                 return reads.load(ds, split, banned)
             batch = reads.rows_at(ds, chosen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core import _sample_batch as columns
+from core._fragment_notes import SCAN_ROWS, FragmentNotes, Positions
 from core._sample_batch import SPLIT_CODE, Int64, SampleBatch, Split
 
-Positions = npt.NDArray[np.intp]
-
 SCAN_GAIN = 64  # a row costs so much less in a scan than by position (measured at 10^6 rows)
-SCAN_ROWS = 65_536  # of one batch of a light column
 FEW = 8  # rows of a split that is a smaller part than this of all are read by position
 RUN = 8  # rows side by side that a random choice among very many takes together
 LOAD_ROWS = 4096  # of one scan batch: 12 MiB of CIFAR-10's pixels
@@ -52,16 +49,16 @@ def find_sample_ids(ds: Any, wanted: pa.Array) -> dict[str, int]:
     return found
 
 
-def copies(ds: Any, keys: Int64) -> Int64:
+def copies(ds: Any, keys: Int64, notes: FragmentNotes) -> Int64:
     """Keys, ascending, of the other rows with the very pixels of a row with one of these keys.
 
     Found by fingerprint, then compared: another's sample is not erased for a collision. Of a row
     it reads eight bytes and keeps none, but of those that are alike.
     """
-    mine = positions(ds, np.sort(keys))
+    mine = positions(ds, np.sort(keys), notes)
     light = ds.take(mine.tolist(), columns=["fingerprint"])
     prints = np.unique(light.column("fingerprint").to_numpy())
-    others = np.setdiff1d(where(ds, "fingerprint", prints), mine)
+    others = np.setdiff1d(notes.where(ds, "fingerprint", prints), mine)
     if not len(others):
         return np.empty(0, np.int64)
     alike = rows_at(ds, others)
@@ -72,51 +69,25 @@ def copies(ds: Any, keys: Int64) -> Int64:
     return np.sort(alike.keys[np.array(same, np.bool_)])
 
 
-def where(ds: Any, column: str, wanted: Int64) -> Positions:
-    """Where the rows are whose 64-bit `column` holds one of these numbers, which ascend.
-
-    One pass over the column in a stream. Most rows are ruled out by their low 16 bits, with one
-    look at a table: a filter of Lance's takes twice as long, a binary search of each row eight
-    times.
-    """
-    if not len(wanted):
-        return np.empty(0, np.intp)
-    may_be = np.zeros(2**16, np.bool_)
-    may_be[_low_bits(wanted)] = True
-    pieces, start = [np.empty(0, np.intp)], 0
-    scanner = ds.scanner(columns=[column], scan_in_order=True, batch_size=SCAN_ROWS)
-    for batch in scanner.to_batches():
-        numbers = batch.column(column).to_numpy()
-        rows = np.flatnonzero(may_be[_low_bits(numbers)])
-        found = numbers[rows]
-        pieces.append(start + rows[wanted[np.searchsorted(wanted[:-1], found)] == found])
-        start += len(numbers)
-    return np.concatenate(pieces)
-
-
-def _low_bits(numbers: Int64) -> npt.NDArray[np.uint16]:
-    return np.bitwise_and(numbers, 0xFFFF).astype(np.uint16)
-
-
-def of_subjects(ds: Any, subjects: Int64) -> pa.Table:
+def of_subjects(ds: Any, subjects: Int64, notes: FragmentNotes) -> pa.Table:
     """The light columns of these subjects' rows, in stored order; the subjects ascend."""
-    return ds.take(where(ds, "subject", subjects).tolist(), columns=columns.LIGHT)
+    return ds.take(notes.where(ds, "subject", subjects).tolist(), columns=columns.LIGHT)
 
 
-def take(ds: Any, keys: Int64) -> SampleBatch | None:
+def take(ds: Any, keys: Int64, notes: FragmentNotes) -> SampleBatch | None:
     """The samples with these keys, which ascend; None when some are missing."""
-    where = positions(ds, keys)
+    where = positions(ds, keys, notes)
     if len(where) < len(keys):
         return None
     batch = rows_at(ds, where)
     return columns.pick(batch, np.argsort(batch.keys, kind="stable"))
 
 
-def of_class(ds: Any, label: int, n: int, after: int) -> SampleBatch:
+def of_class(ds: Any, label: int, n: int, after: int, notes: FragmentNotes) -> SampleBatch:
     """The next `n` samples of a class with keys above `after`, canaries left out."""
     where = f"label = {int(label)} AND key > {int(after)} AND subject >= 0"
     keys = ds.to_table(columns=["key"], filter=where, limit=n).column("key").to_numpy()
-    batch = take(ds, np.sort(keys).astype(np.int64))
+    batch = take(ds, np.sort(keys).astype(np.int64), notes)
     assert batch is not None, "a version does not change while it is read"
     return batch
 
@@ -169,7 +140,7 @@ def _eligible(light: pa.Table, code: int, banned: Int64, below: int) -> npt.NDAr
     return keep
 
 
-def some(ds: Any, where: str, most: int, seed: int) -> Positions | None:
+def some(ds: Any, where: str, most: int, seed: int, notes: FragmentNotes) -> Positions | None:
     """Positions of `most` rows that the filter leaves; None when there are not more.
 
     Which they are hangs on their keys alone, so that the others stay when one is deleted.
@@ -178,7 +149,7 @@ def some(ds: Any, where: str, most: int, seed: int) -> Positions | None:
         return None
     keys = ds.to_table(columns=["key"], filter=where).column("key").to_numpy()
     order = np.argsort(_mixed(keys, seed), kind="stable")
-    return positions(ds, np.sort(keys[order[:most]]))
+    return positions(ds, np.sort(keys[order[:most]]), notes)
 
 
 def _mixed(keys: Int64, seed: int) -> npt.NDArray[np.uint64]:
@@ -210,13 +181,13 @@ def load(ds: Any, split: Split, banned: Int64) -> SampleBatch:
     return columns.filled(room)
 
 
-def positions(ds: Any, wanted: Int64) -> Positions:
+def positions(ds: Any, wanted: Int64, notes: FragmentNotes) -> Positions:
     """Where the rows with these keys (ascending) are, counted without the deleted rows.
 
     Keys ascend within a fragment: an append demands it and a rewrite keeps the order. So the
     first and the last key of a fragment tell whether it has to be read.
     """
-    ranges = key_ranges(ds)
+    ranges = notes.key_ranges(ds)
     hit = np.searchsorted(wanted, ranges.first) < np.searchsorted(wanted, ranges.last, "right")
     if not hit.any():
         return np.empty(0, np.intp)
@@ -234,31 +205,9 @@ def positions(ds: Any, wanted: Int64) -> Positions:
     return local + gap[np.searchsorted(np.cumsum(rows), local, "right")]
 
 
-@dataclass(frozen=True)
-class KeyRanges:
-    """The fragments that have rows, where the rows of each begin, how many there are, and its
-    first and last key."""
-
-    fragments: list[Any]
-    start: Int64
-    rows: Int64
-    first: Int64
-    last: Int64
-
-
-def key_ranges(ds: Any) -> KeyRanges:
-    """Two rows of each fragment are read: the cost hangs on the fragments, 64k rows each."""
-    fragments = [each for each in ds.get_fragments() if each.count_rows()]
-    rows = np.array([each.count_rows() for each in fragments], np.int64)
-    end = np.cumsum(rows)
-    ends = np.stack([end - rows, end - 1], axis=1).reshape(-1)
-    keys = ds.take(ends.tolist(), columns=["key"]).column("key").to_numpy().reshape(-1, 2)
-    return KeyRanges(fragments, end - rows, rows, keys[:, 0], keys[:, 1])
-
-
-def keys_in(ds: Any, least: int, most: int) -> Int64:
+def keys_in(ds: Any, least: int, most: int, notes: FragmentNotes) -> Int64:
     """Every key from `least` to `most`, ascending; fragments that have none are not read."""
-    ranges = key_ranges(ds)
+    ranges = notes.key_ranges(ds)
     hit = (ranges.first <= most) & (ranges.last >= least)
     read = [each for each, one in zip(ranges.fragments, hit, strict=True) if one]
     if not read:

@@ -168,7 +168,7 @@ class SampleStore(SampleReader):
         return rows
 
     def _keys_in(self, dataset: str, least: int, most: int) -> Int64:
-        return self._retry(dataset, lambda ds: reads.keys_in(ds, least, most))
+        return self._retry(dataset, lambda ds: reads.keys_in(ds, least, most, self._notes))
 
     def delete(self, dataset: str, keys: Iterable[int]) -> int:
         """Delete samples by key; keys that are not there are passed over. Returns how many.

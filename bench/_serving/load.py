@@ -25,6 +25,10 @@ BROKEN, REFUSED = 0, -1
 """In place of a status: the connection broke off; nobody listened, which ends the connection."""
 
 
+ANSWERED = "answered\n"
+"""What a load writes first, once it has an answer."""
+
+
 @dataclass
 class Answers:
     """What one load saw: parallel columns, one row an answer. Times are CLOCK_MONOTONIC seconds.
@@ -67,6 +71,11 @@ class Load:
 
     popen: subprocess.Popen[bytes]
 
+    def wait(self) -> None:
+        """Until the first answer has come, or every connection was refused."""
+        assert self.popen.stdout is not None
+        self.popen.stdout.readline()
+
     def stop(self) -> Answers:
         """End it, after the calls that are under way."""
         written, _ = self.popen.communicate()
@@ -85,7 +94,7 @@ class Load:
     def _seen(self, written: bytes) -> Answers:
         if self.popen.returncode:
             raise RuntimeError("the load ended with a fault; the lines above say which")
-        return Answers.from_json(written)
+        return Answers.from_json(written.removeprefix(ANSWERED.encode()))
 
 
 @contextmanager
@@ -179,6 +188,10 @@ class _Loop:
         began = time.process_time()
         for _ in range(concurrency):
             self._open(_Connection(port, call))
+        while self._waiting and not self.seen:
+            self._turn()
+        sys.stdout.write(ANSWERED)
+        sys.stdout.flush()
         while self._waiting:
             self._turn()
         self.seen.bodies = list(self._bodies)

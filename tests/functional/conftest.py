@@ -85,9 +85,9 @@ def production(
     deployment.close()
 
 
-@pytest.fixture(params=["embedded", "production"])
+@pytest.fixture(params=[pytest.param("embedded", marks=pytest.mark.long), "production"])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
-    """Both, one after the other."""
+    """Both. `make test` has the embedded one told by the demo."""
     found: Deployment = request.getfixturevalue(request.param)
     return found
 

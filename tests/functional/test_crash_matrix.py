@@ -50,11 +50,9 @@ NTH = {
     "checkpoint:after-rename": 2,
 }
 WORKER = [name for name in POINTS if name not in SERVICE]
-SAMPLE = [  # of `make test`
+SAMPLE = [  # of `make test`: a worker on servers, a service without
     ("production", "publish:before-commit"),
-    ("embedded", "delete:after"),
     ("embedded", "intake:before-commit"),
-    ("production", "swap:announced"),
 ]
 
 

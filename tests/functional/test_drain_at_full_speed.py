@@ -26,7 +26,9 @@ pytestmark = pytest.mark.timeout(180)
 CONNECTIONS = 4
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 4])
+@pytest.mark.parametrize(
+    "workers", [2, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 4))]
+)
 def test_nobody_is_cut_off(tmp_path: Path, workers: int) -> None:
     image, vib = scene.digit(), scene.vib()
     with ExitStack() as opened:
@@ -39,7 +41,8 @@ def test_nobody_is_cut_off(tmp_path: Path, workers: int) -> None:
         heeding, deaf = (
             opened.enter_context(load(server.port, lethe.call(), CONNECTIONS)) for _ in range(2)
         )
-        time.sleep(1.0)
+        for each in (heeding, deaf):
+            each.wait()
         told = time.monotonic()
         server.popen.send_signal(signal.SIGTERM)
         until_told_to_leave(server.port, heeding)

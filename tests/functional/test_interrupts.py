@@ -73,6 +73,7 @@ def test_ctrl_c_on_a_worker_in_its_job(embedded: Deployment) -> None:
     assert "The service has stopped" in service.text
 
 
+@pytest.mark.long
 def test_several_processes_answer_and_end_together(embedded: Deployment) -> None:
     service = embedded.serve("--workers", "2")
     with embedded.client() as client:

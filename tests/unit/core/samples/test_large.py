@@ -11,6 +11,7 @@ import pytest
 
 from core import _sample_reads as reads
 from core import samples
+from core._fragment_notes import FragmentNotes
 from core.samples import SampleStore, TooFewSamples
 from tests.unit.core.samples.making import ROWS, assert_batch, batch_of
 
@@ -19,7 +20,7 @@ class Watched:
     """A data set that notes which fragments are scanned, of six with a hundred rows each."""
 
     def __init__(self, root: Path) -> None:
-        self._ds = lance.dataset(str(root / "digits.lance"))
+        self._ds: Any = lance.dataset(str(root / "digits.lance"))
         self.scanned: list[list[int]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -37,10 +38,10 @@ def test_a_key_is_looked_for_in_the_fragments_that_may_hold_it(
     store.delete("digits", [100, 199, 250, *range(300, 400)])
     ds = Watched(root)
     wanted = np.array([99, 150, 401, 599, 10**6])
-    found = reads.rows_at(ds, reads.positions(ds, wanted))
+    found = reads.rows_at(ds, reads.positions(ds, wanted, FragmentNotes()))
     assert found.keys.tolist() == [99, 150, 401, 599]
     assert ds.scanned == [[0, 1, 4, 5]]
-    assert len(reads.positions(ds, np.array([100, 199, 320, 10**6]))) == 0
+    assert len(reads.positions(ds, np.array([100, 199, 320, 10**6]), FragmentNotes())) == 0
     assert ds.scanned[1:] == [], "a fragment's first and last key told that they are not there"
     assert store.there("digits", [599, 100, 99, 99, 10**6]).tolist() == [99, 599]
     assert store.there("digits", []).tolist() == []
@@ -50,7 +51,7 @@ def test_keys_past_one_are_looked_for_in_the_last_fragments(store: SampleStore, 
     assert store.keys_from("digits", 597).tolist() == [597, 598, 599]
     assert store.keys_from("digits", ROWS).tolist() == []
     ds = Watched(root)
-    assert reads.keys_in(ds, 497, 502).tolist() == [497, 498, 499, 500, 501, 502]
+    assert reads.keys_in(ds, 497, 502, FragmentNotes()).tolist() == [497, 498, 499, 500, 501, 502]
     assert ds.scanned == [[4, 5]]
 
 

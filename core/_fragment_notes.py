@@ -1,0 +1,126 @@
+"""What was found in each fragment of a data set, noted for as long as the fragment is the same.
+
+A job looks for the same people and copies before it deletes, in between, and afterwards. The rows
+of a fragment never change: its data files are written once, and a deletion adds another deletion
+file. So what was found in it holds until one of these is another, and only fragments that changed
+are read again. A note tells positions; what was looked for it keeps as a digest only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core._sample_batch import Int64
+
+Positions = npt.NDArray[np.intp]
+Rows = tuple[str, ...]  # names the rows that a fragment has: its data files and its deletion file
+
+SCAN_ROWS = 65_536  # of one batch of a light column
+QUESTIONS = 8  # of which notes are kept
+
+
+@dataclass(frozen=True)
+class KeyRanges:
+    """The fragments that have rows, where the rows of each begin, how many there are, and its
+    first and last key."""
+
+    fragments: list[Any]
+    start: Int64
+    rows: Int64
+    first: Int64
+    last: Int64
+
+
+class FragmentNotes:
+    """The notes of one process; threads may share them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: OrderedDict[str, dict[Rows, Positions]] = OrderedDict()
+        self._ends: dict[Rows, tuple[int, int]] = {}
+
+    def where(self, ds: Any, column: str, wanted: Int64) -> Positions:
+        """Where the rows are whose 64-bit `column` holds one of these numbers, which ascend."""
+        if not len(wanted):
+            return np.empty(0, np.intp)
+        question = hashlib.sha256(column.encode() + wanted.tobytes()).hexdigest()
+        fragments = [(_rows_of(each), each) for each in ds.get_fragments()]
+        with self._lock:
+            known = dict(self._asked.get(question, {}))
+        unknown = [(rows, each) for rows, each in fragments if rows not in known]
+        read = [each for _, each in unknown]
+        for (rows, _), found in zip(unknown, _scan(ds, read, column, wanted), strict=True):
+            known[rows] = found
+        notes = {rows: known[rows] for rows, _ in fragments}
+        with self._lock:
+            self._asked[question] = notes
+            self._asked.move_to_end(question)
+            while len(self._asked) > QUESTIONS:
+                self._asked.popitem(last=False)
+        counts = [each.count_rows() for _, each in fragments]
+        starts = np.cumsum([0, *counts[:-1]])
+        pieces = [start + found for start, found in zip(starts, notes.values(), strict=True)]
+        return np.concatenate([np.empty(0, np.intp), *pieces])
+
+    def key_ranges(self, ds: Any) -> KeyRanges:
+        """Two rows are read of each fragment that is not known: 64k rows each."""
+        fragments = [each for each in ds.get_fragments() if each.count_rows()]
+        names = [_rows_of(each) for each in fragments]
+        rows = np.array([each.count_rows() for each in fragments], np.int64)
+        end = np.cumsum(rows)
+        with self._lock:
+            known = {name: self._ends[name] for name in names if name in self._ends}
+        new = [number for number, name in enumerate(names) if name not in known]
+        if new:
+            at = np.stack([end[new] - rows[new], end[new] - 1], axis=1).reshape(-1)
+            keys = ds.take(at.tolist(), columns=["key"]).column("key").to_numpy().reshape(-1, 2)
+            for number, (first, last) in zip(new, keys.tolist(), strict=True):
+                known[names[number]] = (first, last)
+        with self._lock:
+            self._ends = known
+        ends = np.array([known[name] for name in names], np.int64).reshape(-1, 2)
+        return KeyRanges(fragments, end - rows, rows, ends[:, 0], ends[:, 1])
+
+
+def _rows_of(fragment: Any) -> Rows:
+    deletion = fragment.deletion_file()
+    return (*(file.path for file in fragment.data_files()), *([deletion] if deletion else []))
+
+
+def _scan(ds: Any, fragments: list[Any], column: str, wanted: Int64) -> list[Positions]:
+    """For each fragment where in it the wanted rows are.
+
+    One pass over the column in a stream. Most rows are ruled out by their low 16 bits, with one
+    look at a table: a filter of Lance's takes twice as long, a binary search of each row eight
+    times.
+    """
+    if not fragments:
+        return []
+    may_be = np.zeros(2**16, np.bool_)
+    may_be[_low_bits(wanted)] = True
+    pieces, start = [np.empty(0, np.intp)], 0
+    scanner = ds.scanner(
+        columns=[column], fragments=fragments, scan_in_order=True, batch_size=SCAN_ROWS
+    )
+    for batch in scanner.to_batches():
+        numbers = batch.column(column).to_numpy()
+        rows = np.flatnonzero(may_be[_low_bits(numbers)])
+        found = numbers[rows]
+        pieces.append(start + rows[wanted[np.searchsorted(wanted[:-1], found)] == found])
+        start += len(numbers)
+    there = np.concatenate(pieces)
+    end = np.cumsum([each.count_rows() for each in fragments])
+    starts = np.concatenate([[0], end[:-1]])
+    cut = np.searchsorted(there, end[:-1])
+    return [part - start for part, start in zip(np.split(there, cut), starts, strict=True)]
+
+
+def _low_bits(numbers: Int64) -> npt.NDArray[np.uint16]:
+    return np.bitwise_and(numbers, 0xFFFF).astype(np.uint16)

@@ -1,0 +1,108 @@
+"""What was found in a fragment holds while it is the same, and no longer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+
+from core._fragment_notes import QUESTIONS, FragmentNotes
+from core.samples import SampleStore
+from tests.unit.core.samples.making import ROWS, batch_of
+from tests.unit.core.samples.test_large import Watched
+
+
+class Opened:
+    """The data set as it is now, one instance of notes, and the fragments that were scanned."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._notes = FragmentNotes()
+        self.scanned: list[int] = []
+
+    def rows(self, *subjects: int, column: str = "subject") -> Any:
+        ds = Watched(self._root)
+        found = self._notes.where(ds, column, np.array(subjects, np.int64))
+        self.scanned = [number for each in ds.scanned for number in each]
+        plain = lance.dataset(str(self._root / "digits.lance"))
+        stored = plain.to_table(columns=[column]).column(column).to_numpy()
+        np.testing.assert_array_equal(found, np.flatnonzero(np.isin(stored, subjects)))
+        return found
+
+
+def test_what_is_known_of_a_fragment_is_not_looked_for_again(
+    store: SampleStore, root: Path
+) -> None:
+    opened = Opened(root)
+    assert opened.rows(3, 42).tolist() == [*range(30, 40), *range(420, 430)]
+    assert opened.scanned == [0, 1, 2, 3, 4, 5]
+    opened.rows(3, 42)
+    assert opened.scanned == []
+    opened.rows(3, 43)
+    assert len(opened.scanned) == 6, "another question"
+    opened.rows(3, 42, column="key")
+    assert len(opened.scanned) == 6, "another column"
+    assert opened.rows().tolist() == []
+    assert opened.scanned == []
+
+
+def test_only_fragments_that_changed_are_read_again(store: SampleStore, root: Path) -> None:
+    opened = Opened(root)
+    opened.rows(3, 42)
+    store.delete("digits", [35, 36])
+    opened.rows(3, 42)
+    assert opened.scanned == [0]
+    store.delete("digits", [37])
+    opened.rows(3, 42)
+    assert opened.scanned == [0], "a second deletion in the same fragment"
+    store.purge("digits")
+    opened.rows(3, 42)
+    assert opened.scanned == [6], "it was rewritten"
+    store.append("digits", [batch_of(range(ROWS, ROWS + 40))])
+    opened.rows(3, 42)
+    assert opened.scanned == [7]
+    store.delete("digits", range(100, 200))
+    opened.rows(3, 42)
+    assert opened.scanned == [], "a fragment that is gone moves the others"
+
+
+def test_keys_of_fragments_are_read_once(store: SampleStore, root: Path) -> None:
+    notes, taken = FragmentNotes(), []
+
+    class Taking(Watched):
+        def take(self, at: list[int], **options: Any) -> Any:
+            taken.append(at)
+            return self._ds.take(at, **options)
+
+    for _ in range(2):
+        ranges = notes.key_ranges(Taking(root))
+        assert ranges.first.tolist() == [0, 100, 200, 300, 400, 500]
+        assert ranges.last.tolist() == [99, 199, 299, 399, 499, 599]
+    assert len(taken) == 1
+    store.delete("digits", [200, *range(300, 400)])
+    ranges = notes.key_ranges(Taking(root))
+    assert ranges.first.tolist() == [0, 100, 201, 400, 500]
+    assert ranges.start.tolist() == [0, 100, 200, 299, 399]
+    assert taken[1:] == [[200, 298]], "two rows of the one that changed"
+
+
+def test_the_oldest_question_is_forgotten(store: SampleStore, root: Path) -> None:
+    opened = Opened(root)
+    for subject in range(QUESTIONS):
+        opened.rows(subject)
+    opened.rows(0)
+    assert opened.scanned == []
+    opened.rows(QUESTIONS)
+    opened.rows(0)
+    assert opened.scanned == [], "it was asked for since"
+    opened.rows(1)
+    assert len(opened.scanned) == 6
+
+
+def test_a_note_tells_nobody_what_was_looked_for(store: SampleStore, root: Path) -> None:
+    notes = FragmentNotes()
+    notes.where(lance.dataset(str(root / "digits.lance")), "subject", np.array([7], np.int64))
+    (question,) = notes._asked
+    assert len(question) == 64
