@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None, launch: Launch = from_scratch) -> i
     parser.add_argument("--subjects", type=int, default=500, help="whom the requests are for")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds, on average")
+    parser.add_argument("--kills", type=int, default=10_000, help="at most")
     parser.add_argument("--over", type=float, default=0.0, help="seconds to spread the posts over")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
@@ -121,7 +122,7 @@ def _soaked(
             service = _resident_mb(deployment.processes[0].popen.pid)
             sizes.append((service, max(map(_resident_mb, workers), default=0.0)))
             busy = [i for i, each in enumerate(running) if "job claimed" in each.text]
-            if busy and time.monotonic() >= next_kill:
+            if busy and kills < given.kills and time.monotonic() >= next_kill:
                 victim = chaos.choice(busy)
                 os.killpg(running[victim].popen.pid, signal.SIGKILL)
                 running[victim].popen.wait()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,24 +51,52 @@ class FragmentNotes:
         """Where the rows are whose 64-bit `column` holds one of these numbers, which ascend."""
         if not len(wanted):
             return np.empty(0, np.intp)
-        question = hashlib.sha256(column.encode() + wanted.tobytes()).hexdigest()
-        fragments = [(_rows_of(each), each) for each in ds.get_fragments()]
+        fragments = ds.get_fragments()
+        counts = [each.count_rows() for each in fragments]
+
+        def scan(new: list[Any]) -> list[Positions]:
+            return _scan(ds, new, column, wanted)
+
+        found = self.look(f"{column} {_digest(wanted)}", fragments, scan)
+        starts = np.cumsum([0, *counts[:-1]])
+        pieces = [start + each for start, each in zip(starts, found, strict=True)]
+        return np.concatenate([np.empty(0, np.intp), *pieces])
+
+    def with_keys(self, ds: Any, wanted: Int64) -> Positions:
+        """Where the rows with these keys (ascending) are, counted without the deleted rows.
+
+        Keys ascend within a fragment: an append demands it and a rewrite keeps the order. So the
+        first and the last key of a fragment tell whether it has to be read.
+        """
+        ranges = self.key_ranges(ds)
+        hit = np.searchsorted(wanted, ranges.first) < np.searchsorted(wanted, ranges.last, "right")
+        fragments = [each for each, one in zip(ranges.fragments, hit, strict=True) if one]
+
+        def scan(new: list[Any]) -> list[Positions]:
+            return _scan_keys(ds, new, wanted)
+
+        found = self.look(f"with key {_digest(wanted)}", fragments, scan)
+        pieces = [start + each for start, each in zip(ranges.start[hit], found, strict=True)]
+        return np.concatenate([np.empty(0, np.intp), *pieces])
+
+    def look(
+        self, question: str, fragments: list[Any], scan: Callable[[list[Any]], list[Positions]]
+    ) -> list[Positions]:
+        """For each fragment where in it the answer's rows are: from its note, or by a scan."""
+        names = [_rows_of(each) for each in fragments]
         with self._lock:
             known = dict(self._asked.get(question, {}))
-        unknown = [(rows, each) for rows, each in fragments if rows not in known]
-        read = [each for _, each in unknown]
-        for (rows, _), found in zip(unknown, _scan(ds, read, column, wanted), strict=True):
-            known[rows] = found
-        notes = {rows: known[rows] for rows, _ in fragments}
+        new = [number for number, name in enumerate(names) if name not in known]
+        if new:
+            found = scan([fragments[number] for number in new])
+            known.update(zip((names[number] for number in new), found, strict=True))
+        answer = [known[name] for name in names]
         with self._lock:
-            self._asked[question] = notes
+            self._asked[question] = dict(zip(names, answer, strict=True))
             self._asked.move_to_end(question)
             while len(self._asked) > QUESTIONS:
                 self._asked.popitem(last=False)
-        counts = [each.count_rows() for _, each in fragments]
-        starts = np.cumsum([0, *counts[:-1]])
-        pieces = [start + found for start, found in zip(starts, notes.values(), strict=True)]
-        return np.concatenate([np.empty(0, np.intp), *pieces])
+        return answer
 
     def key_ranges(self, ds: Any) -> KeyRanges:
         """Two rows are read of each fragment that is not known: 64k rows each."""
@@ -94,6 +123,10 @@ def _rows_of(fragment: Any) -> Rows:
     return (*(file.path for file in fragment.data_files()), *([deletion] if deletion else []))
 
 
+def _digest(wanted: Int64) -> str:
+    return hashlib.sha256(wanted.tobytes()).hexdigest()
+
+
 def _scan(ds: Any, fragments: list[Any], column: str, wanted: Int64) -> list[Positions]:
     """For each fragment where in it the wanted rows are.
 
@@ -101,25 +134,45 @@ def _scan(ds: Any, fragments: list[Any], column: str, wanted: Int64) -> list[Pos
     look at a table: a filter of Lance's takes twice as long, a binary search of each row eight
     times.
     """
-    if not fragments:
-        return []
     may_be = np.zeros(2**16, np.bool_)
     may_be[_low_bits(wanted)] = True
+
+    def in_batch(numbers: Int64) -> Positions:
+        rows = np.flatnonzero(may_be[_low_bits(numbers)])
+        found = numbers[rows]
+        right: Positions = rows[wanted[np.searchsorted(wanted[:-1], found)] == found]
+        return right
+
+    return _stream(ds, fragments, column, in_batch)
+
+
+def _scan_keys(ds: Any, fragments: list[Any], wanted: Int64) -> list[Positions]:
+    """The same for keys, which ascend: the few are looked for among the many."""
+
+    def in_batch(keys: Int64) -> Positions:
+        at = np.searchsorted(keys[:-1], wanted)
+        right: Positions = at[keys[at] == wanted]
+        return right
+
+    return _stream(ds, fragments, "key", in_batch)
+
+
+def _stream(
+    ds: Any, fragments: list[Any], column: str, in_batch: Callable[[Int64], Positions]
+) -> list[Positions]:
     pieces, start = [np.empty(0, np.intp)], 0
     scanner = ds.scanner(
         columns=[column], fragments=fragments, scan_in_order=True, batch_size=SCAN_ROWS
     )
     for batch in scanner.to_batches():
         numbers = batch.column(column).to_numpy()
-        rows = np.flatnonzero(may_be[_low_bits(numbers)])
-        found = numbers[rows]
-        pieces.append(start + rows[wanted[np.searchsorted(wanted[:-1], found)] == found])
+        pieces.append(start + in_batch(numbers))
         start += len(numbers)
     there = np.concatenate(pieces)
     end = np.cumsum([each.count_rows() for each in fragments])
     starts = np.concatenate([[0], end[:-1]])
-    cut = np.searchsorted(there, end[:-1])
-    return [part - start for part, start in zip(np.split(there, cut), starts, strict=True)]
+    parts = np.split(there, np.searchsorted(there, end[:-1]))
+    return [part - start for part, start in zip(parts, starts, strict=True)]
 
 
 def _low_bits(numbers: Int64) -> npt.NDArray[np.uint16]:

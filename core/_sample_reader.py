@@ -77,7 +77,7 @@ class SampleReader(LanceStore):
         wanted = np.unique(np.fromiter(keys, np.int64))
 
         def find(ds: Any) -> Int64:
-            where = reads.positions(ds, wanted, self._notes)
+            where = self._notes.with_keys(ds, wanted)
             found = ds.take(where.tolist(), columns=["key"]).column("key").to_numpy()
             return np.sort(np.asarray(found, np.int64))
 

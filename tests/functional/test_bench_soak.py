@@ -15,11 +15,13 @@ def test_nothing_is_lost_while_workers_are_killed(
     capsys: pytest.CaptureFixture[str], launch: Launch
 ) -> None:
     small = ["--requests", "6", "--subjects", "3", "--samples", "1500"]
-    assert soak.main([*small, "--seconds", "400", "--kill-every", "3", "--json"], launch) == 0
+    # On a busy machine every job would be killed, again and again, were there no end of it.
+    chaos = ["--kill-every", "3", "--kills", "3"]
+    assert soak.main([*small, *chaos, "--seconds", "400", "--json"], launch) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["accepted"], found["completed"]) == (6, 6)
     assert (found["lost"], found["doubled"]) == (0, 0)
-    assert found["kills"] >= 1
+    assert 1 <= found["kills"] <= 3
     assert found["peak_mb"] >= max(found["service_mb"]) > 0
 
 

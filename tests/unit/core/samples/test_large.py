@@ -38,10 +38,10 @@ def test_a_key_is_looked_for_in_the_fragments_that_may_hold_it(
     store.delete("digits", [100, 199, 250, *range(300, 400)])
     ds = Watched(root)
     wanted = np.array([99, 150, 401, 599, 10**6])
-    found = reads.rows_at(ds, reads.positions(ds, wanted, FragmentNotes()))
+    found = reads.rows_at(ds, FragmentNotes().with_keys(ds, wanted))
     assert found.keys.tolist() == [99, 150, 401, 599]
     assert ds.scanned == [[0, 1, 4, 5]]
-    assert len(reads.positions(ds, np.array([100, 199, 320, 10**6]), FragmentNotes())) == 0
+    assert len(FragmentNotes().with_keys(ds, np.array([100, 199, 320, 10**6]))) == 0
     assert ds.scanned[1:] == [], "a fragment's first and last key told that they are not there"
     assert store.there("digits", [599, 100, 99, 99, 10**6]).tolist() == [99, 599]
     assert store.there("digits", []).tolist() == []
