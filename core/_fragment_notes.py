@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core._sample_batch import Int64
+from core._sample_batch import SPLIT_CODE, Int64
 
 Positions = npt.NDArray[np.intp]
 Rows = tuple[str, ...]  # names the rows that a fragment has: its data files and its deletion file
@@ -46,6 +46,7 @@ class FragmentNotes:
         self._lock = threading.Lock()
         self._asked: OrderedDict[str, dict[Rows, Positions]] = OrderedDict()
         self._ends: dict[Rows, tuple[int, int]] = {}
+        self._splits: dict[Rows, list[int]] = {}
 
     def where(self, ds: Any, column: str, wanted: Int64) -> Positions:
         """Where the rows are whose 64-bit `column` holds one of these numbers, which ascend."""
@@ -78,6 +79,38 @@ class FragmentNotes:
         found = self.look(f"with key {_digest(wanted)}", fragments, scan)
         pieces = [start + each for start, each in zip(ranges.start[hit], found, strict=True)]
         return np.concatenate([np.empty(0, np.intp), *pieces])
+
+    def with_split(self, ds: Any, code: int) -> tuple[list[Any], Int64, int]:
+        """The fragments that have rows of a split, where each begins, and how many such rows there
+        are in all.
+
+        One pass over a column of a byte a row, whichever the split; then over new fragments only.
+        """
+        fragments = ds.get_fragments()
+        names = [_rows_of(each) for each in fragments]
+        with self._lock:
+            known = {name: self._splits[name] for name in names if name in self._splits}
+        new = [number for number, name in enumerate(names) if name not in known]
+        counted = _count_splits(ds, [fragments[number] for number in new])
+        known.update(zip((names[number] for number in new), counted, strict=True))
+        with self._lock:
+            self._splits = known
+        counts = np.array([known[name][code] for name in names], np.int64)
+        rows = np.array([each.count_rows() for each in fragments], np.int64)
+        hit = np.flatnonzero(counts)
+        return [fragments[at] for at in hit], (np.cumsum(rows) - rows)[hit], int(counts.sum())
+
+    def split_size(self, ds: Any, code: int) -> int:
+        """How many rows a split has."""
+        return self.with_split(ds, code)[2]
+
+    def of_split(self, ds: Any, code: int) -> Positions:
+        """Where the rows of a split are: for one that is a small part of all."""
+        fragments, starts, _ = self.with_split(ds, code)
+        if not fragments:
+            return np.empty(0, np.intp)
+        found = _stream(ds, fragments, "split", lambda codes: np.flatnonzero(codes == code))
+        return np.concatenate([at + each for at, each in zip(starts, found, strict=True)])
 
     def look(
         self, question: str, fragments: list[Any], scan: Callable[[list[Any]], list[Positions]]
@@ -155,6 +188,27 @@ def _scan_keys(ds: Any, fragments: list[Any], wanted: Int64) -> list[Positions]:
         return right
 
     return _stream(ds, fragments, "key", in_batch)
+
+
+def _count_splits(ds: Any, fragments: list[Any]) -> list[list[int]]:
+    """For each fragment how many rows of each split it has."""
+    if not fragments:
+        return []
+    counts = np.zeros((len(fragments), len(SPLIT_CODE)), np.int64)
+    end = np.cumsum([each.count_rows() for each in fragments])
+    start = 0
+    scanner = ds.scanner(
+        columns=["split"], fragments=fragments, scan_in_order=True, batch_size=SCAN_ROWS
+    )
+    for batch in scanner.to_batches():
+        codes = batch.column("split").to_numpy()
+        first = int(np.searchsorted(end, start, "right"))
+        cuts = end[first:] - start
+        for number, part in enumerate(np.split(codes, cuts[cuts < len(codes)]), first):
+            counts[number] += np.bincount(part, minlength=len(SPLIT_CODE))
+        start += len(codes)
+    found: list[list[int]] = counts.tolist()
+    return found
 
 
 def _stream(

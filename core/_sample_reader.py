@@ -88,9 +88,9 @@ class SampleReader(LanceStore):
         return self._retry(dataset, lambda ds: reads.keys_in(ds, least, LAST_KEY, self._notes))
 
     def more_than(self, dataset: str, n: int, split: Split) -> bool:
-        """Are there more than `n` samples of the split? It reads until it knows, not all."""
-        where = f"split = {SPLIT_CODE[split]}"
-        return self._retry(dataset, lambda ds: reads.more_than(ds, where, n))
+        """Are there more than `n` samples of the split?"""
+        code = SPLIT_CODE[split]
+        return self._retry(dataset, lambda ds: self._notes.split_size(ds, code)) > n
 
     # Reading: samples
 
@@ -162,13 +162,10 @@ class SampleReader(LanceStore):
         """
         banned = np.array(sorted({int(key) for key in exclude}), np.int64)
 
-        where = reads.of_split(split)
-        assert where is not None
-
         def read(ds: Any) -> SampleBatch:
-            chosen = None if most is None else reads.some(ds, where, most, seed, self._notes)
+            chosen = None if most is None else reads.some(ds, split, most, seed, self._notes)
             if chosen is None:
-                return reads.load(ds, split, banned)
+                return reads.load(ds, split, banned, self._notes)
             batch = reads.rows_at(ds, chosen)
             return pick(batch, np.flatnonzero(~np.isin(batch.keys, banned)))
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core import _sample_batch as columns
-from core._fragment_notes import SCAN_ROWS, FragmentNotes, Positions
+from core._fragment_notes import FragmentNotes, Positions
 from core._sample_batch import SPLIT_CODE, Int64, SampleBatch, Split
 
 SCAN_GAIN = 64  # a row costs so much less in a scan than by position (measured at 10^6 rows)
@@ -140,14 +140,16 @@ def _eligible(light: pa.Table, code: int, banned: Int64, below: int) -> npt.NDAr
     return keep
 
 
-def some(ds: Any, where: str, most: int, seed: int, notes: FragmentNotes) -> Positions | None:
-    """Positions of `most` rows that the filter leaves; None when there are not more.
+def some(ds: Any, split: Split, most: int, seed: int, notes: FragmentNotes) -> Positions | None:
+    """Positions of `most` rows of a split; None when there are not more.
 
     Which they are hangs on their keys alone, so that the others stay when one is deleted.
     """
-    if not more_than(ds, where, most):
+    fragments, _, size = notes.with_split(ds, SPLIT_CODE[split])
+    if size <= most:
         return None
-    keys = ds.to_table(columns=["key"], filter=where).column("key").to_numpy()
+    scanner = ds.scanner(columns=["key"], filter=of_split(split), fragments=fragments)
+    keys = scanner.to_table().column("key").to_numpy()
     order = np.argsort(_mixed(keys, seed), kind="stable")
     return notes.with_keys(ds, np.sort(keys[order[:most]]))
 
@@ -160,21 +162,15 @@ def _mixed(keys: Int64, seed: int) -> npt.NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def load(ds: Any, split: Split, banned: Int64) -> SampleBatch:
+def load(ds: Any, split: Split, banned: Int64, notes: FragmentNotes) -> SampleBatch:
     """Every sample of the split, but for the banned keys, in stored order."""
     code = SPLIT_CODE[split]
-    pieces, total = [np.empty(0, np.intp)], 0
-    scanner = ds.scanner(columns=["split"], scan_in_order=True, batch_size=SCAN_ROWS)
-    for batch in scanner.to_batches():
-        codes = batch.column("split").to_numpy()
-        pieces.append(total + np.flatnonzero(codes == code))
-        total += len(codes)
-    there = np.concatenate(pieces)
-    if len(there) * FEW < total:
-        batch = rows_at(ds, there)
+    size = notes.split_size(ds, code)
+    if size * FEW < ds.count_rows():
+        batch = rows_at(ds, notes.of_split(ds, code))
         return columns.pick(batch, np.flatnonzero(~np.isin(batch.keys, banned)))
     shape = columns.shape_of(ds.schema)
-    room = columns.empty(shape, len(there))
+    room = columns.empty(shape, size)
     for piece in ds.scanner(filter=of_split(split), batch_size=LOAD_ROWS).to_batches():
         part = columns.from_arrow(pa.table(piece), shape)
         columns.put(room, part, ~np.isin(part.keys, banned))
@@ -191,11 +187,6 @@ def keys_in(ds: Any, least: int, most: int, notes: FragmentNotes) -> Int64:
     where = f"key >= {least} AND key <= {most}"
     table = ds.scanner(columns=["key"], fragments=read, filter=where).to_table()
     return np.sort(table.column("key").to_numpy())
-
-
-def more_than(ds: Any, where: str, n: int) -> bool:
-    """Are there more than `n` rows that the filter leaves? Reads until it knows."""
-    return bool(ds.scanner(columns=["key"], filter=where, limit=n + 1).to_table().num_rows > n)
 
 
 def rows_at(ds: Any, where: Positions) -> SampleBatch:

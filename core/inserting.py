@@ -36,7 +36,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def insert_all(session: Session, *batches: Sequence[Base]) -> None:
-    """Insert new records, each kind's first after those of what it refers to.
+    """Insert new records, the kinds in the order given: what others refer to comes first.
 
     The session does not know them then: see `follow`.
     """

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lance
 import numpy as np
+import pytest
 
+from core import _fragment_notes
 from core._fragment_notes import QUESTIONS, FragmentNotes
-from core.samples import SampleStore
+from core.samples import SPLIT_CODE, SampleStore
 from tests.unit.core.samples.making import ROWS, batch_of
 from tests.unit.core.samples.test_large import Watched
 
@@ -99,6 +102,42 @@ def test_keys_are_looked_for_once(store: SampleStore, root: Path) -> None:
     assert notes.with_keys(ds, wanted).tolist() == [98, 348]
     assert ds.scanned == [[0, 1]]
     assert notes.with_keys(ds, wanted[:0]).tolist() == []
+
+
+def test_a_split_is_read_where_it_lies(store: SampleStore, root: Path) -> None:
+    """Of the first 600 rows every fourth is of each split; then come fifty of "reference"."""
+    for keys in (range(ROWS, ROWS + 50), range(ROWS + 50, ROWS + 90)):
+        code = SPLIT_CODE["reference" if keys.start == ROWS else "test"]
+        splits = np.full(len(keys), code, np.int8)
+        store.append("digits", [replace(batch_of(keys), splits=splits)])
+    store.delete("digits", range(ROWS))
+    store.purge("digits")
+    notes, ds = FragmentNotes(), Watched(root)
+    assert notes.split_size(ds, SPLIT_CODE["reference"]) == 50
+    assert notes.split_size(ds, SPLIT_CODE["test"]) == 40
+    assert notes.split_size(ds, SPLIT_CODE["train"]) == 0
+    assert ds.scanned == [[6, 7]], "one pass for all splits"
+    assert notes.of_split(ds, SPLIT_CODE["test"]).tolist() == list(range(50, 90))
+    assert ds.scanned[1:] == [[7]]
+    assert notes.of_split(ds, SPLIT_CODE["train"]).tolist() == []
+    assert len(store.load("digits", "reference")) == 50
+    part = store.load("digits", "test", most=10)
+    assert set(part.keys.tolist()) < set(range(ROWS + 50, ROWS + 90))
+
+
+def test_splits_are_counted_over_batches_and_gaps(
+    store: SampleStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fragment_notes, "SCAN_ROWS", 33)
+    notes = FragmentNotes()
+    for gone in ([], [5], range(200, 300), range(500, ROWS)):
+        store.delete("digits", gone)
+        ds = lance.dataset(str(root / "digits.lance"))
+        splits = ds.to_table(columns=["split"]).column("split").to_numpy()
+        for code in SPLIT_CODE.values():
+            there = np.flatnonzero(splits == code)
+            assert notes.split_size(ds, code) == len(there)
+            np.testing.assert_array_equal(notes.of_split(ds, code), there)
 
 
 def test_the_oldest_question_is_forgotten(store: SampleStore, root: Path) -> None:
