@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep = given.keep or Path(scratch)
         if given.throughput:
             batches = [int(text) for text in given.batches.split(",")]
-            rows = throughput(keep, batches)
+            rows = throughput(batches)
         else:
             for size in sizes:
                 build(keep / f"{size}", size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from core import canaries, certificates, drift, holding, jobs, registry, requests
 from core.audit import timestamp
@@ -49,8 +49,9 @@ def complete(
         _note_costs(tx, context, model, job)
         _ask_for_retraining(tx, model)
         ids = jobs.request_ids(tx.session, job.id)
+        told: dict[str, dict[str, Any]] = {}
         for request_id in sorted(ids):
-            _complete_request(tx, context, requests.locked(tx, request_id))
+            _complete_request(tx, context, requests.locked(tx, request_id), told)
     reached("complete:after-commit")
 
 
@@ -80,14 +81,20 @@ def _ask_for_retraining(tx: Transaction, model: Model) -> None:
         enlist_retraining(tx, model, limit)
 
 
-def _complete_request(tx: Transaction, context: Context, request: ErasureRequest) -> None:
+def _complete_request(
+    tx: Transaction, context: Context, request: ErasureRequest, told: dict[str, dict[str, Any]]
+) -> None:
+    """told: by job, what certificates say of it; looked up once for all requests of the batch."""
     done = requests.jobs_of(tx.session, request.id)
     if any(job.state != "succeeded" for job in done) or request.state == "completed":
         return
     move(tx, request, "completed", outcome="erased", completed_at=tx.now)
     tx.session.execute(delete(RequestSample).where(RequestSample.request_id == request.id))
     dataset = tx.session.get_one(Dataset, request.dataset_id)
-    evidence = {_name(tx, job): _evidence(tx, job) for job in done}
+    for each in done:
+        if each.id not in told:
+            told[each.id] = _evidence(tx, each)
+    evidence = {_name(tx, each): told[each.id] for each in done}
     certificates.issue(tx, context.engine.backend.signer, request, dataset.name, evidence)
 
 
@@ -99,15 +106,13 @@ def _evidence(tx: Transaction, job: Job) -> dict[str, Any]:
     """What the certificate says of one job: no sample, no score of one, no name."""
     base = tx.session.get(Version, job.base_version_id) if job.base_version_id else None
     result = tx.session.get(Version, job.result_version_id) if job.result_version_id else None
-    requests_together = tx.session.scalars(
-        select(JobRequest.request_id).where(JobRequest.job_id == job.id)
-    ).all()
+    together = select(func.count()).where(JobRequest.job_id == job.id)
     group = canaries.of_job(tx.session, job.id)
     return {
         "job": job.id,
         "strategy": job.strategy,
         "seed": job.seed,
-        "requests_together": len(requests_together),
+        "requests_together": tx.session.scalar(together),
         "digest_before": base.digest if base else None,
         "digest_after": result.digest if result else None,
         "started_at": timestamp(job.started_at) if job.started_at else None,

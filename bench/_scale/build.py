@@ -25,17 +25,24 @@ SECRET = "a secret of at least sixteen characters"
 DATASET = "blobs"
 
 
-def settings_of(home: Path) -> Settings:
-    """Embedded settings under `home`."""
-    return Settings.model_validate({"home": home, "secret": SECRET})
+def settings_of(home: Path, database_url: str | None = None) -> Settings:
+    """Settings under `home`, embedded unless a database is named."""
+    values = {"home": home, "secret": SECRET, "database_url": database_url}
+    return Settings.model_validate(values)
 
 
-def build(home: Path, samples: int, names: tuple[str, ...] = (DATASET,)) -> None:
+def build(
+    home: Path,
+    samples: int,
+    names: tuple[str, ...] = (DATASET,),
+    database_url: str | None = None,
+) -> None:
     """Data sets of `samples` generated samples in an embedded home, and a model of each by the
     same name; what is there already is left as it is."""
     home.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # so small a network gains nothing by more, and waits for each
-    with closing(open_backend(settings_of(home), send=lambda _: None)) as backend:
+    settings = settings_of(home, database_url)
+    with closing(open_backend(settings, send=lambda _: None)) as backend:
         migrate.upgrade(backend.db)
         with backend.db.reading() as session:
             sets = {each.name for each in datasets.datasets(session)}

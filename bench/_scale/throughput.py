@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import torch
 from sqlalchemy import select, update
@@ -17,6 +18,7 @@ from bench._scale.job import people
 from core.backend import Backend, open_backend
 from core.intake import NewRequest, submit
 from core.records import Job
+from tests.servers import postgres, postgres_database
 from worker import tasks
 from worker.engine import Engine
 
@@ -24,19 +26,28 @@ MODELS = ("first", "second")
 SAMPLES = 120_000
 
 
-def throughput(keep: Path, batches: list[int]) -> list[dict[str, Any]]:
-    """For each batch two jobs, one a model: by one worker, and by two. The same load for both."""
-    home = keep / "throughput"
-    build(home, SAMPLES, MODELS)
+def throughput(batches: list[int]) -> list[dict[str, Any]]:
+    """For each batch two jobs, one a model: by one worker, and by two. The same load for both.
+
+    On PostgreSQL: SQLite has one writer, and what is written of a thousand requests is a second.
+    """
     rows = []
-    with closing(_opened(home)) as backend:
-        names = iter(people(backend, 10 * 3 * sum(batches), "together", MODELS[0]))
+    with ExitStack() as opened:
+        home = Path(opened.enter_context(TemporaryDirectory(prefix="lethe-scale-"))) / "home"
+        url = opened.enter_context(postgres_database(opened.enter_context(postgres())))
+        build(home, SAMPLES, MODELS, url)
+        backend = opened.enter_context(closing(_opened(home, url)))
+        count = 2 * sum(1 + batch for batch in batches)
+        names = iter(people(backend, 10 * count, "together", MODELS[0]))
         for batch in batches:
             for workers in (1, 2):
-                chosen = [next(names) for _ in range(batch)]
-                _ask(backend, chosen)
                 print(f"batch {batch}, {workers} workers", file=sys.stderr)
-                seconds = _carried_out(home, workers)
+                with ExitStack() as running:
+                    started = [running.enter_context(_Worker(home, url)) for _ in range(workers)]
+                    _ask(backend, [next(names)])
+                    _carried_out(started)  # each with a first job behind it, as workers have
+                    _ask(backend, [next(names) for _ in range(batch)])
+                    seconds = _carried_out(started)
                 _check(backend)
                 rows.append(
                     {
@@ -50,9 +61,10 @@ def throughput(keep: Path, batches: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _opened(home: Path) -> Backend:
+def _opened(home: Path, url: str) -> Backend:
     gathering = {"batch_seconds": 3600.0, "batch_requests": 10**6}
-    return open_backend(settings_of(home).model_copy(update=gathering), send=lambda _: None)
+    settings = settings_of(home, url).model_copy(update=gathering)
+    return open_backend(settings, send=lambda _: None)
 
 
 def _ask(backend: Backend, names: list[str]) -> None:
@@ -64,24 +76,42 @@ def _ask(backend: Backend, names: list[str]) -> None:
         tx.session.execute(queued.values(not_before=tx.now, approved_at=tx.now))
 
 
-def _carried_out(home: Path, workers: int) -> float:
+class _Worker:
+    """A process that carries out what there is whenever it is told to."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        command = [sys.executable, "-W", "ignore", "-m", "bench._scale.throughput", str(home), url]
+        self._popen = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        self.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._popen.communicate()
+        assert self._popen.returncode == 0
+
+    def go(self) -> None:
+        """Tell it."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.write("go\n")
+        self._popen.stdin.flush()
+
+    def wait(self) -> None:
+        """Until it has found nothing more to do."""
+        assert self._popen.stdout is not None
+        assert self._popen.stdout.readline() == "ready\n"
+
+
+def _carried_out(workers: list[_Worker]) -> float:
     """Seconds from the word until every worker has found nothing more to do."""
-    command = [sys.executable, "-W", "ignore", "-m", "bench._scale.throughput", str(home)]
-    running = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(workers)
-    ]
-    for each in running:
-        assert each.stdout is not None
-        assert each.stdout.readline() == "ready\n"
     began = time.perf_counter()
-    for each in running:
-        assert each.stdin is not None
-        each.stdin.write("go\n")
-        each.stdin.flush()
-    for each in running:
-        each.communicate()
-        assert each.returncode == 0
+    for each in workers:
+        each.go()
+    for each in workers:
+        each.wait()
     return time.perf_counter() - began
 
 
@@ -91,16 +121,17 @@ def _check(backend: Backend) -> None:
     assert not left, left
 
 
-def work(home: Path) -> None:
-    """One worker: wait for the word, then carry out jobs until there is none."""
+def work(home: Path, url: str) -> None:
+    """One worker: at each word, carry out jobs until there is none."""
     torch.set_num_threads(1)
-    with closing(_opened(home)) as backend:
+    with closing(_opened(home, url)) as backend:
         engine = Engine(backend, "cpu")
         print("ready", flush=True)
-        sys.stdin.readline()
-        while tasks.work(engine, "by hand") is not None:
-            pass
+        for _ in sys.stdin:
+            while tasks.work(engine, "by hand") is not None:
+                pass
+            print("ready", flush=True)
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]))
+    work(Path(sys.argv[1]), sys.argv[2])
