@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core import holding, jobs, registry, requests
+from core import datasets, holding, jobs, registry, requests
 from core.backend import Backend
 from core.book import Book
 from core.db import Transaction
@@ -223,3 +223,20 @@ def test_of_two_decisions_on_one_request_one_wins(
     done = at_once(lambda: end("cancelled"), lambda: end(second))
     assert sum(isinstance(each, Conflict) for each in done) == 1
     settle(backend)
+
+
+def test_two_jobs_put_the_same_person_on_the_denylist(postgres_backend: Backend) -> None:
+    """Of two data sets, at once: neither job fails for the other's row."""
+    backend = postgres_backend
+
+    def deny(tx: Transaction, *hashes: str) -> None:
+        datasets.deny(tx, "subject", hashes)
+
+    def then() -> str:
+        with backend.db.transaction() as tx:
+            deny(tx, "d" * 64, "b" * 64, "a" * 64)
+        return "denied"
+
+    assert while_open(backend, lambda tx: deny(tx, "c" * 64, "a" * 64), then) == "denied"
+    with backend.db.reading() as session:
+        assert len(datasets.denied(session, [letter * 64 for letter in "abcd"])) == 4
