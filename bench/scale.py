@@ -9,7 +9,7 @@ the fragments that held erased rows and to remove the old ones, and is not in `j
 clock. `peak_mb` is the process's largest resident size.
 
 --throughput: requests carried out per hour, at batches of 1 to 1,000 requests of one model with
-one worker, and with two workers on two models.
+one worker, and with two workers on two models, on a PostgreSQL and in a folder of its own.
 """
 
 from __future__ import annotations

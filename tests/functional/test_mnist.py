@@ -14,7 +14,7 @@ DATA = ROOT / os.environ.get("LETHE_DATA", "data") / "MNIST"
 
 
 @pytest.mark.timeout(700)
-@pytest.mark.skipif(not DATA.is_dir(), reason="no MNIST folder in LETHE_DATA or data/")
+@pytest.mark.skipif(not DATA.is_dir(), reason="no MNIST: set LETHE_DATA to a folder that holds it")
 def test_a_trigger_in_mnist_is_undone(empty: Deployment) -> None:
     planting = ("--plant-trigger", "source=1,target=2,share=0.06")
     empty.ok("dataset", "import", "mnist", "--from", f"mnist:{DATA}", *planting)

@@ -55,13 +55,23 @@ def answering(*bodies: bytes, length: int | None = None, fails: bool = False) ->
     return app
 
 
-def sent(kind: type[HttpToolsProtocol], app: Callable[..., Any], asked: bytes) -> Wire:
+def asked(
+    app: Callable[..., Any],
+    call: bytes = GET,
+    kind: type[HttpToolsProtocol] = JoiningProtocol,
+) -> tuple[Wire, HttpToolsProtocol]:
+    """A connection that has just been sent a call; to be made where a loop runs."""
+    wire = Wire()
+    config = Config(app, log_config=None, access_log=False, date_header=False)
+    protocol = kind(config, ServerState(), {})
+    protocol.connection_made(wire)
+    protocol.data_received(call)
+    return wire, protocol
+
+
+def sent(kind: type[HttpToolsProtocol], app: Callable[..., Any], call: bytes) -> Wire:
     async def run() -> Wire:
-        wire = Wire()
-        config = Config(app, log_config=None, access_log=False, date_header=False)
-        protocol = kind(config, ServerState(), {})
-        protocol.connection_made(wire)  # type: ignore[arg-type]
-        protocol.data_received(asked)
+        wire, protocol = asked(app, call, kind)
         for _ in range(30):
             await asyncio.sleep(0)
         protocol.connection_lost(None)
@@ -111,11 +121,7 @@ def test_a_stream_begins_before_its_first_event() -> None:
         await asyncio.sleep(60)
 
     async def run() -> Wire:
-        wire = Wire()
-        config = Config(silent, log_config=None, access_log=False)
-        protocol = JoiningProtocol(config, ServerState(), {})
-        protocol.connection_made(wire)
-        protocol.data_received(GET)
+        wire, _ = asked(silent)
         for _ in range(5):
             await asyncio.sleep(0)
         return wire
@@ -135,11 +141,7 @@ def test_a_head_without_its_body_is_dropped_with_the_connection() -> None:
         raise RuntimeError("nobody is there")
 
     async def run() -> Wire:
-        wire = Wire()
-        config = Config(late, log_config=None, access_log=False)
-        protocol = JoiningProtocol(config, ServerState(), {})
-        protocol.connection_made(wire)
-        protocol.data_received(GET)
+        wire, protocol = asked(late)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         protocol.connection_lost(ConnectionResetError())
