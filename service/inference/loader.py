@@ -65,7 +65,8 @@ class Loader(Shelf):
         self._round()
         while not self._settled() and time.monotonic() < until:
             time.sleep(0.01)
-            self._round()
+            if not self._settled():  # looked at before a round tries again what cannot be loaded
+                self._round()
         self._thread.start()
 
     def stop(self) -> None:
