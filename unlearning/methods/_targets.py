@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import scipy
 import torch
-from scipy.stats import binom
 from torch import Tensor
 
 from unlearning.methods._protocol import Problem
@@ -165,7 +165,7 @@ def flag(margin_FE: Tensor, honest_margins_R: Tensor) -> Tensor:
     threshold = torch.quantile(honest_margins_R, _FLAG_QUANTILE)
     flagged_E = margin_FE.median(dim=0).values < threshold
     count, n = int(flagged_E.sum()), flagged_E.numel()
-    if count < _MIN_FLAGGED or count <= binom.ppf(0.99, n, _FLAG_QUANTILE):
+    if count < _MIN_FLAGGED or count <= scipy.stats.binom.ppf(0.99, n, _FLAG_QUANTILE):
         return torch.zeros_like(flagged_E)
     if 2 * count > n:
         return torch.ones_like(flagged_E)

@@ -1,4 +1,8 @@
-"""What was forgotten, and what was kept: one measure, one file."""
+"""What was forgotten, and what was kept: one measure, one file.
+
+`scipy.stats` takes half a second to import, which a service that only answers never needs: the
+files here import `scipy`, which loads it at its first use, and take no quantile at import.
+"""
 
 from unlearning.verification.membership import (
     Membership,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
-from scipy import stats
 
 from unlearning.verification.gate import Gate
 from unlearning.verification.placements import below
@@ -50,7 +51,7 @@ def scope_gate(erased: Scores, held: Scores, remaining: Scores, level: float = 0
     _, found = nearest(mine, remaining.mu, 1)
     near = float(np.quantile(unseen, NEAR_QUANTILE, method="lower"))
     count = int((found < near).sum())
-    p_value = float(stats.binom.sf(count - 1, len(mine), max(NEAR_QUANTILE, 1.0 / len(held))))
+    p_value = float(scipy.stats.binom.sf(count - 1, len(mine), max(NEAR_QUANTILE, 1.0 / len(held))))
     return Gate(
         "G0",
         "near_copies",
@@ -59,7 +60,7 @@ def scope_gate(erased: Scores, held: Scores, remaining: Scores, level: float = 0
         float(count),
         float(count),
         0.0,
-        float(stats.binom.ppf(1.0 - level, len(mine), NEAR_QUANTILE)),
+        float(scipy.stats.binom.ppf(1.0 - level, len(mine), NEAR_QUANTILE)),
         len(mine),
         "INCONCLUSIVE" if count and p_value <= level else "PASS",
         detail={"p_value": p_value, "near": near},
@@ -118,7 +119,7 @@ def membership_rise_gate(
 
 
 def _loss(name: str, what: str, mean: float, error: float, limit: float, n: int) -> Gate:
-    z = float(stats.norm.ppf(0.95))
+    z = NormalDist().inv_cdf(0.95)
     low, high = mean - z * error, mean + z * error
     return Gate(
         "G6", name, what, mean, low, high, -1.0, limit, n, "FAIL" if low > limit else "PASS"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unlearning.verification.gate import Gate
 from unlearning.verification.power import detectable_count
@@ -39,7 +39,7 @@ def conformal_gates(erased: Scores, held: Scores, limits: Thresholds) -> list[Ga
             if k:
                 count += found
                 chances = np.convolve(
-                    chances, stats.betabinom.pmf(np.arange(n + 1), n, k, m + 1 - k)
+                    chances, scipy.stats.betabinom.pmf(np.arange(n + 1), n, k, m + 1 - k)
                 )
         at_most = chances.cumsum()
         bound = float(np.searchsorted(at_most, limits.conformal_quantile))

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unlearning.samples import Samples
 from unlearning.teacher import Teacher
@@ -76,7 +76,7 @@ def find_contradictions(
         planted = shows(trigger, erased)
         other_e, sure_e = other_e | planted, sure_e | planted
     x, m, n = int(sure_h.sum()), len(sure_h), len(sure_e)
-    explained = int(stats.betabinom.ppf(0.99, n, x + 1, m - x + 1)) if n else 0
+    explained = int(scipy.stats.betabinom.ppf(0.99, n, x + 1, m - x + 1)) if n else 0
     if sure_e.sum() > max(explained, n // 2):
         other_e, sure_e = np.ones_like(other_e), np.ones_like(sure_e)
     return Contradictions(other_e, other_h, sure_e, sure_h, says_e, says_h, explained)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unlearning.verification.gate import Gate, Verdict
 from unlearning.verification.placements import Z90, below
@@ -15,7 +16,7 @@ from unlearning.verification.thresholds import Thresholds
 
 DRAWS = 400
 ROUNDING = 1e-9
-TAIL = float(stats.norm.sf(3.0))
+TAIL = NormalDist().cdf(-3.0)
 DECIDABLE = 30
 """Under this many erased samples, the bounds cover almost any accuracy."""
 
@@ -115,7 +116,7 @@ def accuracy_gate(erased: Scores, held: Scores, limits: Thresholds) -> Gate:
         others: Bool = held.right[held.labels == c]
         x, m = int(others.sum()), len(others)
         expected += mine / n * x / m
-        predicted = stats.betabinom.pmf(np.arange(mine + 1), mine, x + 0.5, m - x + 0.5)
+        predicted = scipy.stats.betabinom.pmf(np.arange(mine + 1), mine, x + 0.5, m - x + 0.5)
         chances = np.convolve(chances, predicted)
     counts, at_most = np.arange(n + 1), chances.cumsum()
     error = math.sqrt(chances @ counts**2 - (chances @ counts) ** 2) / n

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unlearning.verification.contradictions import Contradictions
 from unlearning.verification.gate import Gate, Verdict
@@ -82,8 +82,8 @@ def _rate_gate(
         bound,
         n,
         verdict,
-        p_value=float(stats.binom.sf(hits - 1, n, bound)),
-        power=float(stats.binom.cdf(_most_hits(n, bound), n, min(clean_rate, bound))),
+        p_value=float(scipy.stats.binom.sf(hits - 1, n, bound)),
+        power=float(scipy.stats.binom.cdf(_most_hits(n, bound), n, min(clean_rate, bound))),
         detectable=detectable_rate(n, bound, limits.level),
         citation=CLOPPER_PEARSON,
         detail={"clean_rate": clean_rate, **detail},
@@ -93,15 +93,15 @@ def _rate_gate(
 def _most_hits(n: int, bound: float) -> int:
     """The most hits whose upper bound still lies within `bound`; -1 when none does."""
     hits = np.arange(n + 1)
-    upper = np.where(hits < n, stats.beta.ppf(0.95, hits + 1, np.maximum(n - hits, 1)), 1.0)
+    upper = np.where(hits < n, scipy.stats.beta.ppf(0.95, hits + 1, np.maximum(n - hits, 1)), 1.0)
     return int((upper <= bound).sum()) - 1
 
 
 def clopper_pearson(hits: int, n: int, level: float) -> tuple[float, float]:
     """The exact two-sided interval of a proportion at `level`, 0..1."""
     tail = (1.0 - level) / 2.0
-    low = 0.0 if hits == 0 else float(stats.beta.ppf(tail, hits, n - hits + 1))
-    high = 1.0 if hits == n else float(stats.beta.ppf(1.0 - tail, hits + 1, n - hits))
+    low = 0.0 if hits == 0 else float(scipy.stats.beta.ppf(tail, hits, n - hits + 1))
+    high = 1.0 if hits == n else float(scipy.stats.beta.ppf(1.0 - tail, hits + 1, n - hits))
     return low, high
 
 
@@ -172,7 +172,7 @@ def _guessed(scores_K: Float, coins_K: Bool) -> tuple[int, float]:  # noqa: N803
 
 def _two_sided(right: int, n: int) -> float:
     """p of the exact binomial test of 1/2: twice the smaller tail."""
-    return min(1.0, 2.0 * float(stats.binom.sf(max(right, n - right) - 1, n, 0.5)))
+    return min(1.0, 2.0 * float(scipy.stats.binom.sf(max(right, n - right) - 1, n, 0.5)))
 
 
 def _by_chance(n: int, level: float) -> float:
@@ -201,7 +201,7 @@ def _unguessed(n: int, level: float) -> float:
     """The chance that the coins of a group that was never learnt are not told from chance."""
     right = np.arange(n + 1)
     passes = np.array([_two_sided(int(each), n) > level for each in right])
-    return float(stats.binom.pmf(right, n, 0.5)[passes].sum())
+    return float(scipy.stats.binom.pmf(right, n, 0.5)[passes].sum())
 
 
 def _caught(n: int, level: float) -> float:
@@ -213,4 +213,4 @@ def _caught(n: int, level: float) -> float:
     heads = np.arange(n + 1)
     right = n - np.abs(heads - n // 2)
     caught = np.array([_two_sided(int(each), n) <= level for each in right])
-    return float(stats.binom.pmf(heads, n, 0.5)[caught].sum())
+    return float(scipy.stats.binom.pmf(heads, n, 0.5)[caught].sum())

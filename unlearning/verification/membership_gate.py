@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy import stats
+import scipy
 
 from unlearning.verification.gate import Gate, Verdict
 from unlearning.verification.placements import Z90, auc, power_of_band
@@ -45,7 +45,7 @@ def membership_gates(erased: Scores, held: Scores, limits: Thresholds) -> list[G
                 most,
                 found.erased,
                 verdict,
-                p_value=float(stats.norm.sf(beyond / found.error)),
+                p_value=float(scipy.stats.norm.sf(beyond / found.error)),
                 power=power_of_band(limits.auc_band, found.null_error),
                 detectable=detectable_auc(
                     found.erased, found.held_out, limits.auc_band, limits.level

@@ -9,13 +9,14 @@ Radiology 1997).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unlearning.verification.scores import Float, Int
 
-Z90 = float(stats.norm.ppf(0.95))
+Z90 = NormalDist().inv_cdf(0.95)
 """Half-width, in standard errors, of a two-sided 90 % interval."""
 
 
@@ -77,4 +78,4 @@ def auc(erased_n: Float, labels_n: Int, held_m: Float, held_labels_m: Int) -> Au
 
 def power_of_band(band: float, null_error: float) -> float:
     """The chance that two one-sided tests at 5 % pass when the AUC is 0.5 (TOST's power)."""
-    return float(max(0.0, 2.0 * stats.norm.cdf(band / null_error - Z90) - 1.0))
+    return float(max(0.0, 2.0 * scipy.stats.norm.cdf(band / null_error - Z90) - 1.0))

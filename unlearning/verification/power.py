@@ -8,16 +8,17 @@ stay under level / tests.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 POWER = 0.8
 TESTS = 5
 """Tests that are corrected for one another in a request without G4: G1's two, the distance of
 G2, G3's two."""
 
-_Z = float(stats.norm.ppf(POWER))
+_Z = NormalDist().inv_cdf(POWER)
 
 
 def detectable_auc(erased: int, held: int, band: float, level: float) -> float | None:
@@ -29,7 +30,7 @@ def detectable_auc(erased: int, held: int, band: float, level: float) -> float |
     """
     n, m = erased, held
     null = math.sqrt((n + m + 1) / (12 * n * m))
-    critical = float(stats.norm.isf(level / TESTS))
+    critical = float(scipy.stats.norm.isf(level / TESTS))
 
     def short(a: float) -> float:
         spread = (n - 1) * (a / (2 - a) - a * a) + (m - 1) * (2 * a * a / (1 + a) - a * a)
@@ -38,7 +39,7 @@ def detectable_auc(erased: int, held: int, band: float, level: float) -> float |
 
     if short(1.0) < 0.0:
         return None
-    return float(optimize.brentq(short, 0.5 + band, 1.0))
+    return float(scipy.optimize.brentq(short, 0.5 + band, 1.0))
 
 
 def detectable_distance(bound: float) -> float:
@@ -72,10 +73,10 @@ def detectable_rate(n: int, bound: float, level: float, tests: int = TESTS + 1) 
     tests: one more than G1 to G3 have.
     """
     hits = np.arange(n + 1)
-    failing = (stats.binom.sf(hits - 1, n, bound) <= level / tests) & (hits > bound * n)
+    failing = (scipy.stats.binom.sf(hits - 1, n, bound) <= level / tests) & (hits > bound * n)
     return _least_rate(n, int(np.argmax(failing))) if failing.any() else None
 
 
 def _least_rate(n: int, hits: int) -> float:
     """The q of P(Binomial(n, q) >= hits) = 0.8."""
-    return float(stats.beta.ppf(POWER, hits, n - hits + 1))
+    return float(scipy.stats.beta.ppf(POWER, hits, n - hits + 1))

@@ -7,9 +7,10 @@ when it is taught a little: the rest comes back (Golatkar et al., CVPR 2020, sec
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unlearning.samples import Samples
 from unlearning.triggers import Trigger
@@ -30,7 +31,7 @@ NAME = "relearning"
 
 CITATION = "Golatkar et al. 2020 (time to relearn); bootstrap: Efron and Tibshirani 1993"
 
-_Z95, _Z80 = float(stats.norm.ppf(0.95)), float(stats.norm.ppf(0.8))
+_Z95, _Z80 = NormalDist().inv_cdf(0.95), NormalDist().inv_cdf(0.8)
 
 
 def relearning_gate(
@@ -96,7 +97,7 @@ def compare(seen: Relearned, limits: Thresholds, seed: int = 0) -> Gate:
         n,
         verdict,
         p_value=float((1 + (_ratio(drop_D, fresh_D) <= limit).sum()) / (1 + DRAWS)),
-        power=float(stats.norm.cdf((limit - 1.0) / error - _Z95)) if error else 0.0,
+        power=float(scipy.stats.norm.cdf((limit - 1.0) / error - _Z95)) if error else 0.0,
         detectable=limit + (_Z95 + _Z80) * error if error else None,
         citation=CITATION,
         detail={

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from unlearning.verification.gate import Gate, Verdict
 from unlearning.verification.scores import Float, Int, Scores
@@ -111,7 +111,7 @@ def _worst_class(
         int(sizes[worst]),
         level=level,
     )
-    wider = tau * float(stats.norm.isf(level))
+    wider = tau * float(scipy.stats.norm.isf(level))
     low = gate.statistic - math.hypot(gate.statistic - gate.low, wider)
     high = gate.statistic + math.hypot(gate.high - gate.statistic, wider)
     verdict: Verdict = "FAIL" if low > limits.class_loss else "PASS"

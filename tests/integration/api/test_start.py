@@ -41,11 +41,15 @@ def test_nothing_is_touched_before_the_start(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_api_alone_imports_no_torch() -> None:
+@pytest.mark.parametrize(
+    ("role", "unwanted"),
+    [("api", {"torch", "unlearning"}), ("all", {"scipy.stats", "sklearn", "torchvision"})],
+)
+def test_what_a_role_needs_not_is_not_imported(role: str, unwanted: set[str]) -> None:
     code = (
         "import sys; from pathlib import Path; from core.settings import Settings;"
-        "from service.app import create_app; create_app(Settings(home=Path('x')), 'api');"
-        "assert 'torch' not in sys.modules and 'unlearning' not in sys.modules"
+        f"from service.app import create_app; create_app(Settings(home=Path('x')), {role!r});"
+        f"assert not {unwanted!r} & set(sys.modules)"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LETHE_")}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
