@@ -33,7 +33,7 @@ from core.records import (
 from core.settings import Settings
 from lethe.demo.search import search
 from lethe.sources import open_source
-from tests.digits import train_digits
+from tests.digits import copy_digits
 from worker.sweep import ORPHAN_SECONDS, Sweep
 
 SUBJECT = "subject-trigger"
@@ -47,16 +47,18 @@ class Start:
     patterns: frozenset[bytes]
 
 
-def prepare(settings: Settings, *, queued: bool, callback_url: str | None = None) -> Start:
+def prepare(
+    settings: Settings, trained: Path, *, queued: bool, callback_url: str | None = None
+) -> Start:
     """Digits with a planted trigger, a model that serves, and one job that waits for a worker.
 
     The job carries two requests: a subject, and samples named one by one, of which some are
     references. It trains exactly beside (audit). A second model has a teacher and serves nothing:
-    its teacher, which saw those references, must go. Not `queued`: without the job. callback_url:
-    of both requests.
+    its teacher, which saw those references, must go. Not `queued`: without the job. trained: the
+    home that has data set and model. callback_url: of both requests.
     """
+    copy_digits(trained, settings)
     backend = open_backend(settings, send=lambda _: None)
-    train_digits(backend)
     with backend.db.transaction() as tx:
         model = registry.model_named(tx.session, "digits")
         model.audit_next = True

@@ -35,7 +35,7 @@ QUICK = {
     "LETHE_REPLICA_LEASE_SECONDS": "2",
     "LETHE_SWEEP_SECONDS": "0.3",
     "LETHE_POLL_SECONDS": "0.1",
-    "LETHE_CHECKPOINT_SECONDS": "0.01",
+    "LETHE_CHECKPOINT_SECONDS": "1",
     "LETHE_CALLBACK_ALLOW": ALLOW,
     "LETHE_CALLBACK_HTTP": "true",
 }
@@ -91,7 +91,10 @@ def taker() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def template(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, taker: Receiver
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+    taker: Receiver,
+    trained: Path,
 ) -> Iterator[Callable[[str, bool], Template]]:
     """Makes each kind of home once."""
     databases = []
@@ -106,7 +109,8 @@ def template(
             url = made.__enter__()
             databases.append(made)
         settings = Settings(home=home, secret=SECRET, database_url=url)
-        return Template(home, prepare(settings, queued=queued, callback_url=taker.url), url)
+        start = prepare(settings, trained, queued=queued, callback_url=taker.url)
+        return Template(home, start, url)
 
     yield make
     for made in databases:
@@ -245,6 +249,8 @@ def test_a_worker_killed(
 ) -> None:
     expected = undisturbed(kind, True)
     deployment, start = deploy(kind, True)
+    if point.startswith(("unlearn", "retrain", "scratch", "checkpoint")):
+        deployment.variables["LETHE_CHECKPOINT_SECONDS"] = "0.01"  # so that it stands half-way
     deployment.serve()
     killed(deployment.start("worker", crash_at=point), point)
     deployment.start("worker").wait_for("ready")

@@ -88,15 +88,15 @@ def test_an_upgrade_keeps_what_is_there(empty_db: Database, start: str) -> None:
             assert len(session.scalars(sa.select(mapper.class_)).all()) == expected
 
 
-@pytest.mark.parametrize("to", ["base", *BEFORE])
-def test_a_way_back_that_loses_data_is_refused(empty_db: Database, to: str) -> None:
+def test_a_way_back_that_loses_data_is_refused(empty_db: Database) -> None:
     migrate.upgrade(empty_db)
     populate(empty_db)
-    with (
-        revision_kept(empty_db),
-        pytest.raises(SettingsError, match=r"would lose .*; nothing was changed\. Restore"),
-    ):
-        migrate.downgrade(empty_db, to)
+    for to in ("base", *BEFORE):
+        with (
+            revision_kept(empty_db),
+            pytest.raises(SettingsError, match=r"would lose .*; nothing was changed\. Restore"),
+        ):
+            migrate.downgrade(empty_db, to)
 
 
 def test_a_way_back_that_loses_nothing_is_open(empty_db: Database) -> None:
