@@ -24,5 +24,6 @@ def test_a_job_is_measured_at_each_size(tmp_path: Path, capsys: pytest.CaptureFi
     for row in rows:
         assert row["deleted"] >= 80
         assert row["fragments"] == 1
+        assert row["each_job_seconds"] == [row["job_seconds"]]
         assert min(row["job_seconds"], row["compaction_seconds"], row["peak_mb"]) > 0
     assert figure.read_bytes().startswith(b"\x89PNG")
