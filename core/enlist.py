@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import secrets
-import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, bindparam, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
 from core import jobs, registry
 from core.db import Transaction
 from core.ids import new_id
 from core.inserting import follow, insert_all
-from core.records import ErasureRequest, Job, JobRequest, Model, RequestSample, Subject, Taint
+from core.joinable import Gathering, covering_samples, gathering, most_samples, of_subjects
+from core.records import ErasureRequest, Job, JobRequest, Model, Taint
 from core.settings import Settings
 from core.states import JOB_HELD
-
-COUNTED_SECONDS = 60.0
-"""So long a count of a data set's samples is good enough: it may take a second."""
-
-
-@dataclass
-class _Gathering:
-    """A queued job that takes more requests still: how many it has, and of how many samples."""
-
-    job: Job
-    requests: int
-    samples: int
 
 
 class Enlisting:
@@ -53,10 +38,10 @@ class Enlisting:
         share: bool = False,
     ) -> None:
         self._tx, self._settings, self._model = tx, settings, model
-        self._of_subjects = _of_subjects(tx.session, model, subject_ids)
-        self._gather = _gathering(tx, settings, model)
+        self._of_subjects = of_subjects(tx.session, model, subject_ids)
+        self._gather = gathering(tx, settings, model)
         self._shares = share or settings.batch_seconds > 0
-        self._most = _most_samples(tx.session, settings, model) if self._shares else 0.0
+        self._most = most_samples(tx.session, settings, model) if self._shares else 0.0
         self._new: list[Job] = []
         self._joined: dict[str, Job] = {}
         """By request, those that are not stored yet."""
@@ -100,7 +85,7 @@ class Enlisting:
     def _covering(self, request: ErasureRequest) -> Job | None:
         """An unfinished job, locked, that erases a superset of what the request names."""
         if request.subject_id is None:
-            return self._tx.session.scalars(_covering_samples(self._model, request)).first()
+            return self._tx.session.scalars(covering_samples(self._model, request)).first()
         known = self._of_subjects.get(request.subject_id, ())
         return next((job for job, count in known if count >= request.sample_count), None)
 
@@ -129,7 +114,7 @@ class Enlisting:
         self._model.audit_next = False
         self._new.append(job)
         if self._shares:
-            self._gather.append(_Gathering(job, 1, request.sample_count))
+            self._gather.append(Gathering(job, 1, request.sample_count))
         return job
 
     def _gathers_until(self, due_at: datetime) -> datetime:
@@ -193,114 +178,3 @@ def _queue(
 def new_seed() -> int:
     """A fresh seed for a job, on record with it: the job can be run again to the same bits."""
     return secrets.randbits(31)
-
-
-def _open_jobs(model: Model) -> Select[Job]:
-    return (
-        select(Job)
-        .where(
-            Job.model_id == model.id,
-            Job.state.in_(("queued", *JOB_HELD)),
-            Job.cancel_requested.is_(False),
-        )
-        .order_by(Job.id)
-        .with_for_update(of=Job)
-        .execution_options(populate_existing=True)
-    )
-
-
-_ASKED_FOR = (
-    select(JobRequest.job_id, ErasureRequest.subject_id, ErasureRequest.sample_count)
-    .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
-    .where(ErasureRequest.subject_id.in_(bindparam("subject_ids", expanding=True)))
-    .order_by(JobRequest.job_id)
-)
-
-
-def _of_subjects(
-    session: Session, model: Model, subject_ids: Collection[int]
-) -> dict[int, list[tuple[Job, int]]]:
-    """By subject: unfinished jobs, locked, that erase its samples, and how many it had then.
-
-    Whose requests there are is asked first: mostly there is none, and a model's open jobs may
-    be thousands.
-    """
-    found: dict[int, list[tuple[Job, int]]] = {}
-    if not subject_ids:
-        return found
-    asked_for = session.execute(_ASKED_FOR, {"subject_ids": list(subject_ids)}).all()
-    if not asked_for:
-        return found
-    named = _open_jobs(model).where(Job.id.in_({job_id for job_id, _, _ in asked_for}))
-    open_jobs = {job.id: job for job in session.scalars(named)}
-    for job_id, subject_id, count in asked_for:
-        if subject_id is not None and job_id in open_jobs:
-            found.setdefault(subject_id, []).append((open_jobs[job_id], count))
-    return found
-
-
-def _covering_samples(model: Model, request: ErasureRequest) -> Select[Job]:
-    wanted = select(RequestSample.key).where(RequestSample.request_id == request.id)
-    covered = (
-        select(func.count())
-        .select_from(RequestSample)
-        .where(RequestSample.request_id == ErasureRequest.id, RequestSample.key.in_(wanted))
-        .scalar_subquery()
-    )
-    return (
-        _open_jobs(model)
-        .join(JobRequest, JobRequest.job_id == Job.id)
-        .join(ErasureRequest, ErasureRequest.id == JobRequest.request_id)
-        .where(covered == request.sample_count)
-        .limit(1)
-    )
-
-
-def _gathering(tx: Transaction, settings: Settings, model: Model) -> list[_Gathering]:
-    """Queued jobs, locked, that gather still."""
-    if not settings.batch_seconds:
-        return []
-    gathered = (
-        select(func.count())
-        .select_from(JobRequest)
-        .where(JobRequest.job_id == Job.id)
-        .scalar_subquery()
-    )
-    named = (
-        select(func.coalesce(func.sum(ErasureRequest.sample_count), 0))
-        .join(JobRequest, JobRequest.request_id == ErasureRequest.id)
-        .where(JobRequest.job_id == Job.id)
-        .scalar_subquery()
-    )
-    query = (
-        select(Job, gathered, named)
-        .where(
-            Job.model_id == model.id,
-            Job.kind == "erase",
-            Job.state == "queued",
-            Job.attempts == 0,
-            Job.not_before > tx.now,
-            gathered < settings.batch_requests,
-        )
-        .order_by(Job.id)
-        .with_for_update(of=Job)
-        .execution_options(populate_existing=True)
-    )
-    return [_Gathering(*row) for row in tx.session.execute(query)]
-
-
-_sizes: dict[str, tuple[float, int]] = {}
-"""By data set: when its samples were counted last (monotonic), and how many there were."""
-
-
-def _most_samples(session: Session, settings: Settings, model: Model) -> float:
-    """How many samples a job may erase without a reviewer, as of the last `COUNTED_SECONDS`.
-
-    A job that turns out to be larger still waits for a person: see core.limits.
-    """
-    counted, there = _sizes.get(model.dataset_id, (-math.inf, 0))
-    if time.monotonic() - counted >= COUNTED_SECONDS:
-        query = select(func.coalesce(func.sum(Subject.sample_count), 0))
-        there = session.scalar(query.where(Subject.dataset_id == model.dataset_id)) or 0
-        _sizes[model.dataset_id] = time.monotonic(), there
-    return settings.review_share * there

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from core import jobs, refusals, registry
 from core.db import Transaction
@@ -112,6 +112,19 @@ def locked(tx: Transaction, request_id: str) -> ErasureRequest:
     if request is None:
         raise no_request(request_id)
     return request
+
+
+def locked_of(tx: Transaction, job_id: str) -> list[ErasureRequest]:
+    """The requests that the job carries out, locked and fresh. The job is locked before them."""
+    query = (
+        select(ErasureRequest)
+        .join(JobRequest, JobRequest.request_id == ErasureRequest.id)
+        .where(JobRequest.job_id == job_id)
+        .order_by(ErasureRequest.id)
+        .with_for_update(of=ErasureRequest)
+        .execution_options(populate_existing=True)
+    )
+    return list(tx.session.scalars(query))
 
 
 def _locked_jobs(tx: Transaction, request_ids: list[str]) -> list[Job]:
@@ -246,3 +259,18 @@ def jobs_of(session: Session, request_id: str) -> list[Job]:
         .where(JobRequest.request_id == request_id)
     )
     return list(session.scalars(query.order_by(Job.id)))
+
+
+def jobs_beside(session: Session, job_id: str) -> dict[str, list[Job]]:
+    """By request that the job carries out: all jobs that do, oldest first."""
+    mine = aliased(JobRequest)
+    query = (
+        select(JobRequest.request_id, Job)
+        .join(Job, JobRequest.job_id == Job.id)
+        .join(mine, mine.request_id == JobRequest.request_id)
+        .where(mine.job_id == job_id)
+    )
+    found: dict[str, list[Job]] = {}
+    for request_id, job in session.execute(query.order_by(Job.id)):
+        found.setdefault(request_id, []).append(job)
+    return found

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, select
 
-from core import canaries, certificates, drift, holding, jobs, registry, requests
+from core import canaries, certificates, drift, holding, registry, requests
 from core.audit import timestamp
 from core.db import Transaction
 from core.enlist import enlist_retraining
@@ -48,10 +48,11 @@ def complete(
         tx.record("job", job.id, "destroyed", model=model.id, **destruction)
         _note_costs(tx, context, model, job)
         _ask_for_retraining(tx, model)
-        ids = jobs.request_ids(tx.session, job.id)
-        told: dict[str, dict[str, Any]] = {}
-        for request_id in sorted(ids):
-            _complete_request(tx, context, requests.locked(tx, request_id), told)
+        asked = requests.locked_of(tx, job.id)
+        carried_by = requests.jobs_beside(tx.session, job.id)
+        told: dict[str, tuple[str, dict[str, Any]]] = {}
+        for request in asked:
+            _complete_request(tx, context, request, carried_by[request.id], told)
     reached("complete:after-commit")
 
 
@@ -82,10 +83,14 @@ def _ask_for_retraining(tx: Transaction, model: Model) -> None:
 
 
 def _complete_request(
-    tx: Transaction, context: Context, request: ErasureRequest, told: dict[str, dict[str, Any]]
+    tx: Transaction,
+    context: Context,
+    request: ErasureRequest,
+    done: list[Job],
+    told: dict[str, tuple[str, dict[str, Any]]],
 ) -> None:
-    """told: by job, what certificates say of it; looked up once for all requests of the batch."""
-    done = requests.jobs_of(tx.session, request.id)
+    """done: the jobs that carry it out. told: by job, its model's name and what certificates say
+    of it; looked up once for all requests of the batch."""
     if any(job.state != "succeeded" for job in done) or request.state == "completed":
         return
     move(tx, request, "completed", outcome="erased", completed_at=tx.now)
@@ -93,13 +98,9 @@ def _complete_request(
     dataset = tx.session.get_one(Dataset, request.dataset_id)
     for each in done:
         if each.id not in told:
-            told[each.id] = _evidence(tx, each)
-    evidence = {_name(tx, each): told[each.id] for each in done}
+            told[each.id] = tx.session.get_one(Model, each.model_id).name, _evidence(tx, each)
+    evidence = dict(told[each.id] for each in done)
     certificates.issue(tx, context.engine.backend.signer, request, dataset.name, evidence)
-
-
-def _name(tx: Transaction, job: Job) -> str:
-    return tx.session.get_one(Model, job.model_id).name
 
 
 def _evidence(tx: Transaction, job: Job) -> dict[str, Any]:
