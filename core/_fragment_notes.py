@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,10 @@ Positions = npt.NDArray[np.intp]
 Rows = tuple[str, ...]  # names the rows that a fragment has: its data files and its deletion file
 
 SCAN_ROWS = 65_536  # of one batch of a light column
-QUESTIONS = 8  # of which notes are kept
+QUESTIONS = 16  # of which notes are kept
+DATA_SETS = 64  # whose splits and keys are known: a few numbers a fragment
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,29 +42,52 @@ class KeyRanges:
     last: Int64
 
 
+class Noted(Generic[T]):
+    """Something known of each fragment, for the last few `subjects`; threads may share it."""
+
+    def __init__(self, subjects: int) -> None:
+        self._lock = threading.Lock()
+        self._subjects = subjects
+        self._known: OrderedDict[str, dict[Rows, T]] = OrderedDict()
+
+    def of(
+        self, subject: str, fragments: list[Any], find: Callable[[list[int]], Iterable[T]]
+    ) -> list[T]:
+        """What is known of each fragment; `find` tells it of the new ones, by their numbers."""
+        names = [_rows_of(each) for each in fragments]
+        with self._lock:
+            known = dict(self._known.get(subject, {}))
+        new = [number for number, name in enumerate(names) if name not in known]
+        if new:
+            known.update(zip((names[number] for number in new), find(new), strict=True))
+        answer = [known[name] for name in names]
+        with self._lock:
+            self._known[subject] = dict(zip(names, answer, strict=True))
+            self._known.move_to_end(subject)
+            while len(self._known) > self._subjects:
+                self._known.popitem(last=False)
+        return answer
+
+
 class FragmentNotes:
     """The notes of one process; threads may share them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._asked: OrderedDict[str, dict[Rows, Positions]] = OrderedDict()
-        self._ends: dict[Rows, tuple[int, int]] = {}
-        self._splits: dict[Rows, list[int]] = {}
+        self._places: Noted[Positions] = Noted(QUESTIONS)
+        self._splits: Noted[list[int]] = Noted(DATA_SETS)
+        self._ends: Noted[tuple[int, int]] = Noted(DATA_SETS)
 
     def where(self, ds: Any, column: str, wanted: Int64) -> Positions:
         """Where the rows are whose 64-bit `column` holds one of these numbers, which ascend."""
         if not len(wanted):
             return np.empty(0, np.intp)
         fragments = ds.get_fragments()
-        counts = [each.count_rows() for each in fragments]
 
-        def scan(new: list[Any]) -> list[Positions]:
-            return _scan(ds, new, column, wanted)
+        def scan(new: list[int]) -> list[Positions]:
+            return _scan(ds, [fragments[number] for number in new], column, wanted)
 
-        found = self.look(f"{column} {_digest(wanted)}", fragments, scan)
-        starts = np.cumsum([0, *counts[:-1]])
-        pieces = [start + each for start, each in zip(starts, found, strict=True)]
-        return np.concatenate([np.empty(0, np.intp), *pieces])
+        found = self._places.of(f"{ds.uri} {column} {_digest(wanted)}", fragments, scan)
+        return _joined(_starts(fragments), found)
 
     def with_keys(self, ds: Any, wanted: Int64) -> Positions:
         """Where the rows with these keys (ascending) are, counted without the deleted rows.
@@ -73,12 +99,11 @@ class FragmentNotes:
         hit = np.searchsorted(wanted, ranges.first) < np.searchsorted(wanted, ranges.last, "right")
         fragments = [each for each, one in zip(ranges.fragments, hit, strict=True) if one]
 
-        def scan(new: list[Any]) -> list[Positions]:
-            return _scan_keys(ds, new, wanted)
+        def scan(new: list[int]) -> list[Positions]:
+            return _scan_keys(ds, [fragments[number] for number in new], wanted)
 
-        found = self.look(f"with key {_digest(wanted)}", fragments, scan)
-        pieces = [start + each for start, each in zip(ranges.start[hit], found, strict=True)]
-        return np.concatenate([np.empty(0, np.intp), *pieces])
+        found = self._places.of(f"{ds.uri} with key {_digest(wanted)}", fragments, scan)
+        return _joined(ranges.start[hit], found)
 
     def with_split(self, ds: Any, code: int) -> tuple[list[Any], Int64, int]:
         """The fragments that have rows of a split, where each begins, and how many such rows there
@@ -87,18 +112,14 @@ class FragmentNotes:
         One pass over a column of a byte a row, whichever the split; then over new fragments only.
         """
         fragments = ds.get_fragments()
-        names = [_rows_of(each) for each in fragments]
-        with self._lock:
-            known = {name: self._splits[name] for name in names if name in self._splits}
-        new = [number for number, name in enumerate(names) if name not in known]
-        counted = _count_splits(ds, [fragments[number] for number in new])
-        known.update(zip((names[number] for number in new), counted, strict=True))
-        with self._lock:
-            self._splits = known
-        counts = np.array([known[name][code] for name in names], np.int64)
-        rows = np.array([each.count_rows() for each in fragments], np.int64)
+
+        def count(new: list[int]) -> list[list[int]]:
+            return _count_splits(ds, [fragments[number] for number in new])
+
+        of_each = self._splits.of(ds.uri, fragments, count)
+        counts = np.array([each[code] for each in of_each], np.int64)
         hit = np.flatnonzero(counts)
-        return [fragments[at] for at in hit], (np.cumsum(rows) - rows)[hit], int(counts.sum())
+        return [fragments[at] for at in hit], _starts(fragments)[hit], int(counts.sum())
 
     def split_size(self, ds: Any, code: int) -> int:
         """How many rows a split has."""
@@ -110,45 +131,34 @@ class FragmentNotes:
         if not fragments:
             return np.empty(0, np.intp)
         found = _stream(ds, fragments, "split", lambda codes: np.flatnonzero(codes == code))
-        return np.concatenate([at + each for at, each in zip(starts, found, strict=True)])
-
-    def look(
-        self, question: str, fragments: list[Any], scan: Callable[[list[Any]], list[Positions]]
-    ) -> list[Positions]:
-        """For each fragment where in it the answer's rows are: from its note, or by a scan."""
-        names = [_rows_of(each) for each in fragments]
-        with self._lock:
-            known = dict(self._asked.get(question, {}))
-        new = [number for number, name in enumerate(names) if name not in known]
-        if new:
-            found = scan([fragments[number] for number in new])
-            known.update(zip((names[number] for number in new), found, strict=True))
-        answer = [known[name] for name in names]
-        with self._lock:
-            self._asked[question] = dict(zip(names, answer, strict=True))
-            self._asked.move_to_end(question)
-            while len(self._asked) > QUESTIONS:
-                self._asked.popitem(last=False)
-        return answer
+        return _joined(starts, found)
 
     def key_ranges(self, ds: Any) -> KeyRanges:
         """Two rows are read of each fragment that is not known: 64k rows each."""
         fragments = [each for each in ds.get_fragments() if each.count_rows()]
-        names = [_rows_of(each) for each in fragments]
         rows = np.array([each.count_rows() for each in fragments], np.int64)
-        end = np.cumsum(rows)
-        with self._lock:
-            known = {name: self._ends[name] for name in names if name in self._ends}
-        new = [number for number, name in enumerate(names) if name not in known]
-        if new:
-            at = np.stack([end[new] - rows[new], end[new] - 1], axis=1).reshape(-1)
-            keys = ds.take(at.tolist(), columns=["key"]).column("key").to_numpy().reshape(-1, 2)
-            for number, (first, last) in zip(new, keys.tolist(), strict=True):
-                known[names[number]] = (first, last)
-        with self._lock:
-            self._ends = known
-        ends = np.array([known[name] for name in names], np.int64).reshape(-1, 2)
-        return KeyRanges(fragments, end - rows, rows, ends[:, 0], ends[:, 1])
+        start = np.cumsum(rows) - rows
+
+        def ends(new: list[int]) -> list[tuple[int, int]]:
+            at = np.stack([start[new], start[new] + rows[new] - 1], axis=1).reshape(-1)
+            keys = ds.take(at.tolist(), columns=["key"]).column("key").to_pylist()
+            return list(zip(keys[::2], keys[1::2], strict=True))
+
+        known = np.array(self._ends.of(ds.uri, fragments, ends), np.int64).reshape(-1, 2)
+        return KeyRanges(fragments, start, rows, known[:, 0], known[:, 1])
+
+
+def _starts(fragments: list[Any]) -> Int64:
+    """Where the rows of each begin; there may be no fragment at all."""
+    rows = np.array([each.count_rows() for each in fragments], np.int64)
+    start: Int64 = np.cumsum(rows) - rows
+    return start
+
+
+def _joined(starts: Int64, found: list[Positions]) -> Positions:
+    """Positions within each fragment as positions in all of them."""
+    pieces = [start + each for start, each in zip(starts, found, strict=True)]
+    return np.concatenate([np.empty(0, np.intp), *pieces])
 
 
 def _rows_of(fragment: Any) -> Rows:
@@ -192,8 +202,6 @@ def _scan_keys(ds: Any, fragments: list[Any], wanted: Int64) -> list[Positions]:
 
 def _count_splits(ds: Any, fragments: list[Any]) -> list[list[int]]:
     """For each fragment how many rows of each split it has."""
-    if not fragments:
-        return []
     counts = np.zeros((len(fragments), len(SPLIT_CODE)), np.int64)
     end = np.cumsum([each.count_rows() for each in fragments])
     start = 0

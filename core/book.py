@@ -13,6 +13,7 @@ from core.asked import DEFAULT_STRATEGY, Asked, Repeat, Submitted
 from core.backend import Backend
 from core.db import Transaction
 from core.deadlines import a_month_after
+from core.deciding import asked_by
 from core.enlist import Enlisting
 from core.errors import Conflict
 from core.ids import new_id
@@ -143,8 +144,8 @@ class Book:
         )
         self._requests.append(request)
         self._samples += (RequestSample(request_id=request.id, key=key) for key in keys)
-        count = request.sample_count
-        tx.record("erasure_request", request.id, "received", model=self._model.id, samples=count)
+        told = {"model": self._model.id, "samples": request.sample_count}
+        tx.record("erasure_request", request.id, "received", **told, **asked_by(asked.key_id))
         tell(tx, request)
         return request
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -93,13 +93,20 @@ class Event:
     data: dict[str, Any]
 
 
+class Wake(NamedTuple):
+    """A worker is to be told of this job, of this model."""
+
+    job_id: str
+    model_id: str
+
+
 @dataclass
 class Transaction:
     """A session, the audit events it will append, and what is sent once it has committed."""
 
     session: Session
     events: list[Event] = field(default_factory=list)
-    wakes: list[str] = field(default_factory=list)
+    wakes: list[Wake] = field(default_factory=list)
     last: list[Base] = field(default_factory=list)
     """New records that are written last: after all that they refer to."""
     finals: dict[str, Callable[[], None]] = field(default_factory=dict)
@@ -118,9 +125,9 @@ class Transaction:
         """Append an audit event when this transaction commits, in the same commit."""
         self.events.append(Event(noun, noun_id, event, data))
 
-    def wake(self, job_id: str) -> None:
+    def wake(self, job_id: str, model_id: str) -> None:
         """Tell a worker, after the commit, that there is a job. A hint: the row is the truth."""
-        self.wakes.append(job_id)
+        self.wakes.append(Wake(job_id, model_id))
 
 
 def database_now(session: Session) -> datetime:
@@ -160,7 +167,7 @@ class Database:
         self._send = send
 
     @contextmanager
-    def transaction(self, wake: Callable[[str], None] | None = None) -> Iterator[Transaction]:
+    def transaction(self, wake: Callable[[Wake], None] | None = None) -> Iterator[Transaction]:
         """One transaction, committed at the end of the block, undone if it raises.
 
         Wake-ups listed in it are sent after the commit, or given to `wake`. One that cannot be
@@ -176,8 +183,11 @@ class Database:
             session.add_all(tx.last)
             session.flush()
             self._chain(tx)
-        for job_id in tx.wakes:
-            (wake or self.wake)(job_id)
+        for each in tx.wakes:
+            if wake is None:
+                self.wake(each.job_id)
+            else:
+                wake(each)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

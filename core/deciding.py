@@ -11,6 +11,11 @@ from dataclasses import replace
 from core.db import Transaction
 
 
+def asked_by(key_id: str | None) -> dict[str, str]:
+    """The same of what is asked for with this key, for the one event that tells of it."""
+    return {} if key_id is None else {"by": key_id}
+
+
 def decided_by(tx: Transaction, key_id: str | None) -> None:
     """Say of all that this transaction has recorded so far that the holder of this key decided it.
 

@@ -12,15 +12,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 
 from core import intake
 from core.asked import Asked, Submitted
 from core.backend import Backend
-from core.db import UNREACHABLE, Database
+from core.db import UNREACHABLE, Database, Wake
 from core.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -125,7 +123,7 @@ class Desk:
             return
         try:
             together = intake.take_all_in(
-                self._backend, [slip.asked for slip in wanted], self._waking(wanted[0])
+                self._backend, [slip.asked for slip in wanted], self._waker.wake
             )
         except UNREACHABLE as error:
             for slip in wanted:
@@ -137,12 +135,9 @@ class Desk:
             for slip, done in zip(wanted, together, strict=True):
                 slip.done.set_result(done)
 
-    def _waking(self, slip: _Slip) -> Callable[[str], None]:
-        return partial(self._waker.wake, slip.asked.new.model)
-
     def _write_alone(self, slip: _Slip) -> None:
         try:
-            slip.done.set_result(intake.take_in(self._backend, slip.asked, self._waking(slip)))
+            slip.done.set_result(intake.take_in(self._backend, slip.asked, self._waker.wake))
         except Exception as error:  # noqa: BLE001  # any: it is the caller's
             slip.done.set_exception(error)
 
@@ -157,7 +152,7 @@ class _Waker:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._pending: dict[str, str] = {}
-        """By model, the job."""
+        """By the id of the model, the job."""
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
@@ -165,9 +160,9 @@ class _Waker:
     def start(self) -> None:
         self._thread.start()
 
-    def wake(self, model: str, job_id: str) -> None:
+    def wake(self, wanted: Wake) -> None:
         with self._changed:
-            self._pending[model] = job_id
+            self._pending[wanted.model_id] = wanted.job_id
             self._changed.notify()
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ class Enlisting:
         """It is inserted: wake one worker, which wakes the next while there is more."""
         follow(self._tx.session, self._new)
         if self._joined:
-            self._tx.wake(next(reversed(self._joined.values())).id)
+            self._tx.wake(next(reversed(self._joined.values())).id, self._model.id)
         self._new = []
         self._joined.clear()
 
@@ -138,7 +138,7 @@ def enlist_retraining(tx: Transaction, model: Model, reason: str) -> Job | None:
     job = _queue(tx, model, "retrain", "retrain", due_at=later, not_before=tx.now)
     tx.session.add(job)
     tx.record("job", job.id, "asked for by the drift budget", limit=reason)
-    tx.wake(job.id)
+    tx.wake(job.id, model.id)
     return job
 
 

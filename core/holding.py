@@ -164,7 +164,7 @@ def hand_back(db: Database, held: Held, reason: str) -> str:
             _queue_again(tx, job, reason, tx.now)
         else:
             _let_go(job, tx.now)
-        tx.wake(job.id)
+        tx.wake(job.id, job.model_id)
         return job.state
 
 

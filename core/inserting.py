@@ -122,5 +122,6 @@ def _from_document(table: Table) -> Insert:
 
 def _moment(value: object) -> str:
     if isinstance(value, datetime):
+        assert value.tzinfo is not None, "a naive datetime would be off by the zone"
         return value.isoformat()
     raise TypeError(f"a column cannot hold a {type(value).__name__}")

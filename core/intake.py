@@ -10,6 +10,7 @@ from core import canaries, registry
 from core.asked import DEFAULT_STRATEGY, STRATEGIES, Asked, Call, NewRequest, Repeat, Submitted
 from core.backend import Backend
 from core.book import Book, answers, replayed
+from core.db import Wake
 from core.errors import Invalid
 from core.points import reached
 
@@ -34,7 +35,9 @@ def submit(
     return take_in(backend, Asked(new, key_id, repeat))
 
 
-def take_in(backend: Backend, asked: Asked, wake: Callable[[str], None] | None = None) -> Submitted:
+def take_in(
+    backend: Backend, asked: Asked, wake: Callable[[Wake], None] | None = None
+) -> Submitted:
     """Take a request in: the request, its jobs and their audit events in one transaction.
 
     Raises `NotFound` for an unknown model, `Invalid` for unknown samples (naming them),
@@ -50,7 +53,7 @@ def take_in(backend: Backend, asked: Asked, wake: Callable[[str], None] | None =
 
 
 def take_all_in(
-    backend: Backend, all_asked: Sequence[Asked], wake: Callable[[str], None] | None = None
+    backend: Backend, all_asked: Sequence[Asked], wake: Callable[[Wake], None] | None = None
 ) -> list[Submitted]:
     """Take these requests for one model in, all in one transaction or none.
 

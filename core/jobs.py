@@ -185,7 +185,7 @@ def _resume(tx: Transaction, job: Job, to: str, reason: str) -> None:
     except IntegrityError:  # the index that lets one job a model be held
         raise Conflict(f"another job of the same model runs now; retry {job.id} after it") from None
     follow(tx, job)
-    tx.wake(job.id)
+    tx.wake(job.id, job.model_id)
 
 
 def follow(tx: Transaction, job: Job, reason: str | None = None) -> None:

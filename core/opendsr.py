@@ -23,6 +23,7 @@ from core.backend import Backend
 from core.book import Book
 from core.db import Transaction
 from core.deadlines import a_month_after
+from core.deciding import asked_by
 from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
 from core.records import Model, OpenDsrRequest, Subject
@@ -171,7 +172,8 @@ def _enter(
     )
     tx.session.add(record)
     tx.session.flush()
-    tx.record("opendsr_request", record.id, "received", subjects=len(found))
+    told = {"subjects": len(found)}
+    tx.record("opendsr_request", record.id, "received", **told, **asked_by(key_id))
     for model in models:
         asked = [
             Asked(_erasure(model, subject, named, new), key_id, call=call, opendsr_id=record.id)

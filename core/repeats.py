@@ -6,6 +6,7 @@ caller wrote, such as an external id, and is of no use once no client asks again
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import cast
 
@@ -20,6 +21,9 @@ KEPT = timedelta(days=30)
 AT_ONCE = 1_000
 """Rows of one transaction: it holds the one writer of SQLite for milliseconds."""
 
+PAUSE_SECONDS = 0.1
+"""Between two transactions: so long another writer of SQLite may sleep before it asks again."""
+
 MOST = 100_000
 """Rows of one call: what a service that has never purged has more of goes with later ones."""
 
@@ -29,6 +33,8 @@ def forget_old(db: Database) -> int:
     columns = (Idempotency.key_id, Idempotency.value)
     gone = 0
     while gone < MOST:
+        if gone:
+            time.sleep(PAUSE_SECONDS)
         with db.transaction() as tx:
             oldest = (
                 select(*columns)

@@ -8,7 +8,8 @@ dark pixels and cuts names into symbols; it would save a few per cent on small i
 There is no index: each is one more copy that must be destroyed, and Lance writes all of it anew
 with every compaction, which then costs what the whole data set does. A key is found by the first
 and last key of each fragment. Subjects and copies are found by a scan of one column of eight bytes
-a row, in a stream: at 10^7 rows a fifth of a second of CPU time, and no memory (docs/scale.md).
+a row, in a stream: at 10^7 rows a fifth of a second of CPU time (docs/scale.md). What was found in
+a fragment is noted while it stays as it is (core/_fragment_notes.py).
 """
 
 from __future__ import annotations

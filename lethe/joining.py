@@ -42,7 +42,8 @@ class _Joining:
     __slots__ = ("_answered", "_head", "_protocol", "_within")
 
     def __init__(self, within: asyncio.Transport, protocol: HttpToolsProtocol) -> None:
-        self._within, self._protocol = within, protocol
+        self._within = within
+        self._protocol: HttpToolsProtocol | None = protocol
         self._head = b""
         self._answered: object = None
 
@@ -69,6 +70,7 @@ class _Joining:
     def forget(self) -> None:
         """Send nothing that is kept: a transport whose connection is lost takes no more."""
         self._head = b""
+        self._protocol = self._answered = None
 
     def is_closing(self) -> bool:
         """Has the connection ended, or is about to?"""
@@ -79,7 +81,7 @@ class _Joining:
 
     def _is_head(self) -> bool:
         """Is this the first that the answer under way writes, with a body of known length next?"""
-        cycle = self._protocol.cycle
+        cycle = None if self._protocol is None else self._protocol.cycle
         if cycle is None or cycle is self._answered or not cycle.response_started:
             return False
         self._answered = cycle

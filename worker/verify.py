@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import scipy.stats  # noqa: F401 - a worker loads it at its start, not in its first job
+import scipy.stats  # noqa: F401  # a worker loads it at its start, not in its first job
 
 from core import drift, holding, plots, policy, registry
 from core.certificates import STATEMENT

@@ -34,7 +34,8 @@ def test_every_decision_over_http_names_its_key(
     first, second, third = (posted(api, f"subject-{n}")["id"] for n in range(3))
     api_hand.give_to_person(api_hand.claim())
     posted_by_now = head(api_backend)
-    assert not any("by" in each.data for each in events(api_backend) if each.noun != "key")
+    named = [each for each in events(api_backend) if each.noun != "key" and "by" in each.data]
+    assert [(each.event, each.data["by"]) for each in named] == [("received", mine)] * 3
     later = (datetime.now(UTC) + timedelta(days=60)).isoformat()
     key = {"name": "shop", "scopes": ["read"]}
     made = api.post("/keys", json=key).json()["id"]
@@ -75,6 +76,7 @@ def test_decisions_on_the_dashboard_name_their_key_and_show_it(
         if each.data.get("scopes", []) == ["read", "review"]
     }
     first, second = (posted(api, f"subject-{n}")["id"] for n in (1, 2))
+    poster = api.headers["Authorization"].removeprefix("Bearer ").partition(".")[0]
     before = head(api_backend)
     page = f"/admin/erasure-requests/{first}"
     fields = {"reason": "a mistake", "typed": first[-6:]}
@@ -86,6 +88,6 @@ def test_decisions_on_the_dashboard_name_their_key_and_show_it(
     assert {each.data.get("by") for each in found} == {reviewer}
     for path in (f"/admin/audit?noun_id={second}", page):
         shown = re.findall(r'title="(key_\w+)"', client.get(path).text)
-        assert set(shown) == {reviewer}
+        assert set(shown) == {reviewer, poster}
     exported = client.get(f"/admin/audit/export?noun_id={second}").text
     assert f'"by":"{reviewer}"' in exported

@@ -43,8 +43,8 @@ def add(session: Session, name: str, until: datetime) -> None:
 def test_commit_keeps_and_sends_in_order(backend: Backend, db: Database, sent: list[str]) -> None:
     with db.transaction() as tx:
         add(tx.session, "a", tx.now)
-        tx.wake("job_2")
-        tx.wake("job_1")
+        tx.wake("job_2", "mdl_1")
+        tx.wake("job_1", "mdl_1")
         tx.record("lease", "a", "made", n=1)
         assert sent == []
     assert sent == ["job_2", "job_1"]
@@ -58,7 +58,7 @@ def test_an_error_leaves_nothing_and_sends_nothing(
         with db.transaction() as tx:
             add(tx.session, "a", tx.now)
             tx.session.flush()
-            tx.wake("job_1")
+            tx.wake("job_1", "mdl_1")
             tx.record("lease", "a", "made")
             raise RuntimeError
 
@@ -78,7 +78,7 @@ def test_a_commit_that_fails_sends_nothing(backend: Backend, db: Database, sent:
         with db.transaction() as tx:
             add(tx.session, "a", tx.now)
             tx.record("lease", "a", "made")
-            tx.wake("job_1")
+            tx.wake("job_1", "mdl_1")
 
     with pytest.raises(IntegrityError):  # found when it is flushed, at the end
         doubling()
@@ -90,7 +90,7 @@ def test_what_is_sent_can_be_seen_by_whom_it_wakes(backend: Backend) -> None:
     db = open_backend(backend.settings, send=lambda _: seen.append(leases(backend))).db
     with db.transaction() as tx:
         add(tx.session, "a", tx.now)
-        tx.wake("job_1")
+        tx.wake("job_1", "mdl_1")
     db.close()
     assert seen == [["a"]]
 
@@ -104,8 +104,8 @@ def test_a_broker_that_fails_fails_nobody(
     db = open_backend(backend.settings, send=refuse).db
     with db.transaction() as tx:
         add(tx.session, "a", tx.now)
-        tx.wake("job_1")
-        tx.wake("job_2")
+        tx.wake("job_1", "mdl_1")
+        tx.wake("job_2", "mdl_1")
     db.close()
     assert leases(backend) == ["a"]
     assert [r.getMessage().count("sweep will") for r in caplog.records] == [1, 1]
@@ -114,9 +114,9 @@ def test_a_broker_that_fails_fails_nobody(
 def test_without_a_sender_nothing_is_sent(backend: Backend) -> None:
     db = Database(backend.settings.database, chain=lambda _: None)
     with db.transaction() as tx:
-        tx.wake("job_1")
+        tx.wake("job_1", "mdl_1")
     db.close()
-    assert tx.wakes == ["job_1"]
+    assert tx.wakes == [("job_1", "mdl_1")]
 
 
 def test_now_is_the_databases_and_one_a_transaction(backend: Backend) -> None:

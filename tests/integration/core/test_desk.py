@@ -11,11 +11,12 @@ from sqlalchemy.exc import OperationalError
 
 from core import intake, keys
 from core.backend import Backend
+from core.db import Wake
 from core.desk import Desk
 from core.errors import NotFound, Unavailable
 from core.intake import Asked, NewRequest, Repeat, Submitted
 from core.records import ErasureRequest
-from tests.factories import with_model
+from tests.factories import make_dataset, make_model, with_model
 from tests.integration.core.helpers import settle
 
 
@@ -175,15 +176,18 @@ def test_a_desk_that_closes_writes_what_lies_there_and_takes_no_more(desk: Desk)
 
 
 def test_nobody_waits_for_a_broker(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    stuck, woken = threading.Event(), []
+    begun, stuck, woken = threading.Event(), threading.Event(), []
 
     def slow(job_id: str) -> None:
+        begun.set()
         stuck.wait(30)
         woken.append(job_id)
 
     monkeypatch.setattr(desk._backend.db, "_send", slow)
     desk.start()
-    jobs = [desk.hand_in(asked(number)).result(30).job_ids[0] for number in range(3)]
+    jobs = [desk.hand_in(asked(0)).result(30).job_ids[0]]
+    assert begun.wait(30)
+    jobs += [desk.hand_in(asked(number)).result(30).job_ids[0] for number in (1, 2)]
     assert woken == []
     stuck.set()
     desk.close()
@@ -196,10 +200,27 @@ def test_of_many_wake_ups_that_are_late_each_model_s_newest_is_sent(
     desk, sent = Desk(desk._backend), []
     monkeypatch.setattr(desk._backend.db, "_send", sent.append)
     for number in range(5):
-        desk._waker.wake(f"model_{number % 2}", f"job_{number}")
+        desk._waker.wake(Wake(f"job_{number}", f"mdl_{number % 2}"))
     desk.start()
     desk.close()
     assert sorted(sent) == ["job_3", "job_4"]
+
+
+def test_every_model_of_the_data_set_has_a_worker_woken(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may have workers of its own: none of its jobs waits for the sweep."""
+    dataset, sent = make_dataset(backend), []
+    for name in ("digits", "other"):
+        make_model(backend, dataset, name=name)
+    desk = Desk(backend)
+    monkeypatch.setattr(backend.db, "_send", sent.append)
+    handed_in = [desk.hand_in(asked(number)) for number in range(3)]
+    desk.start()
+    desk.close()
+    newest = handed_in[-1].result(0).job_ids
+    assert len(newest) == 2
+    assert sorted(sent) == newest
 
 
 def test_wake_ups_rest_between_and_the_first_goes_at_once(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -151,3 +153,21 @@ def test_a_head_without_its_body_is_dropped_with_the_connection() -> None:
         return wire
 
     assert asyncio.run(run()).packets == []
+
+
+def test_a_connection_that_is_lost_leaves_no_circle() -> None:
+    """Garbage collection may come late: a service with many short connections would grow."""
+
+    async def run() -> weakref.ref[HttpToolsProtocol]:
+        _, protocol = asked(answering(b"{}", length=2))
+        for _ in range(30):
+            await asyncio.sleep(0)
+        protocol.connection_lost(None)
+        return weakref.ref(protocol)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(run())() is None
+    finally:
+        gc.enable()

@@ -12,8 +12,8 @@ import pytest
 
 from core import _fragment_notes
 from core._fragment_notes import QUESTIONS, FragmentNotes
-from core.samples import SPLIT_CODE, SampleStore
-from tests.unit.core.samples.making import ROWS, batch_of
+from core.samples import SPLIT_CODE, SampleStore, TooFewSamples
+from tests.unit.core.samples.making import ROWS, SHAPE, batch_of, name_of
 from tests.unit.core.samples.test_large import Watched
 
 
@@ -153,9 +153,44 @@ def test_the_oldest_question_is_forgotten(store: SampleStore, root: Path) -> Non
     assert len(opened.scanned) == 6
 
 
+def test_data_sets_in_turn_do_not_forget_each_other(store: SampleStore, root: Path) -> None:
+    store.create("others", SHAPE)
+    store.append("others", [batch_of(range(50))])
+    notes = FragmentNotes()
+    for turn in range(2):
+        for name, there in (("digits", ROWS), ("others", 50)):
+            ds = Watched(root, name)
+            assert notes.split_size(ds, SPLIT_CODE["train"]) == -(-there // 4)
+            assert notes.where(ds, "key", np.array([7], np.int64)).tolist() == [7]
+            notes.key_ranges(ds)
+            assert bool(ds.scanned) == (turn == 0)
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_nothing_is_found_where_nothing_is(store: SampleStore, emptied: bool) -> None:
+    """A data set without a fragment, because nothing ever came or because all were erased."""
+    store.create("none", SHAPE)
+    if emptied:
+        store.append("none", [batch_of(range(40))])
+        assert len(store.find_subject("none", [1]).keys) == 10
+        store.delete("none", range(40))
+        store.purge("none")
+    assert len(store.find_subject("none", [1]).keys) == 0
+    assert store.find_sample_ids("none", [name_of(3)]) == {}
+    assert store.copies("none", [3]).tolist() == []
+    assert store.there("none", [3]).tolist() == []
+    assert store.keys_from("none", 0).tolist() == []
+    assert store.count("none", "train") == 0
+    assert not store.more_than("none", 0, "train")
+    assert len(store.load("none", "reference")) == 0
+    assert len(store.load("none", "reference", most=5)) == 0
+    with pytest.raises(TooFewSamples):
+        store.take_random("none", "train", 1, seed=0)
+
+
 def test_a_note_tells_nobody_what_was_looked_for(store: SampleStore, root: Path) -> None:
     notes = FragmentNotes()
     notes.where(lance.dataset(str(root / "digits.lance")), "subject", np.array([7], np.int64))
-    (question,) = notes._asked
-    column, digest = question.split()
+    (question,) = notes._places._known
+    _, column, digest = question.rsplit(maxsplit=2)
     assert (column, len(digest)) == ("subject", 64)

@@ -17,10 +17,10 @@ from tests.unit.core.samples.making import ROWS, assert_batch, batch_of
 
 
 class Watched:
-    """A data set that notes which fragments are scanned, of six with a hundred rows each."""
+    """A data set that notes which fragments are scanned; "digits" has six of a hundred rows."""
 
-    def __init__(self, root: Path) -> None:
-        self._ds: Any = lance.dataset(str(root / "digits.lance"))
+    def __init__(self, root: Path, name: str = "digits") -> None:
+        self._ds: Any = lance.dataset(str(root / f"{name}.lance"))
         self.scanned: list[list[int]] = []
 
     def __getattr__(self, name: str) -> Any:
