@@ -66,9 +66,12 @@ async def _measured(scene: Scene, wanted: int, warming: int, rate: float) -> dic
     gc.collect()
     gc.freeze()  # a search of all that was imported holds this client up for a fifth of a second
     before, began = scene.cpu_seconds(), time.monotonic()
-    posted, read = await asyncio.gather(
-        open_loop(caller, posts[warming:], rate), open_loop(caller, reads, rate / READS)
-    )
+    try:
+        posted, read = await asyncio.gather(
+            open_loop(caller, posts[warming:], rate), open_loop(caller, reads, rate / READS)
+        )
+    finally:
+        gc.unfreeze()
     seconds, after = time.monotonic() - began, scene.cpu_seconds()
     caller.close()
     calls = len(posted) + len(read)

@@ -190,7 +190,9 @@ def _raised(storage: MemoryStorage) -> int:
 def _row(kind: str, rounds: list[dict[str, tuple[float, float]]], alone: float) -> dict[str, Any]:
     on, off = zip(*(each[kind] for each in rounds), strict=True)
     differences = sorted(a - b for a, b in zip(on, off, strict=True))
-    first = max(0, math.floor(len(differences) / 2 - 0.98 * math.sqrt(len(differences))))
+    # Order statistics: the rank of the lower end, counted from 1.
+    rank = math.floor(len(differences) / 2 - 0.98 * math.sqrt(len(differences)))
+    first = max(0, rank - 1)
     return {
         "name": kind,
         "on_us": round(statistics.median(on)),

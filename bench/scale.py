@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--figure", type=Path, metavar="PNG", help="also draw it")
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
     given = parser.parse_args(arguments)
+    if given.throughput and given.keep:
+        parser.error("--throughput makes data sets of its own: leave out --keep")
     sizes = [int(float(text)) for text in given.samples.split(",")]
     with tempfile.TemporaryDirectory(prefix="lethe-scale-") as scratch:
         keep = given.keep or Path(scratch)

@@ -20,7 +20,9 @@ from bench._fuzz.mutate import Mutator, mutated
 from core.errors import LetheError
 
 SLOW = 10.0
-"""Seconds after which an input is a finding."""
+"""CPU seconds after which an input is a finding."""
+STUCK = 120.0
+"""Seconds by the clock, which a busy machine stretches, after which it is one in any case."""
 ROOM = 3 << 30
 """Bytes of address space that inputs may fill on top of what the process has."""
 
@@ -73,12 +75,13 @@ class Tally:
 
 
 class TooSlow(Exception):
-    """One input took longer than `SLOW`."""
+    """One input took longer than `SLOW` or `STUCK`."""
 
 
 def feed(parser: Parser, inputs: int, seed: int, folder: Path, first: int) -> Tally:
     """Feed the parser in this process, which is its own; the input under way lies in `folder`."""
-    signal.signal(signal.SIGALRM, _late)
+    for each in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(each, _late)
     take, seeds, tally = parser.open(folder), parser.seeds(), Tally()
     take(seeds[0])  # what is imported at the first call is no input's doing
     _limit_memory()
@@ -89,13 +92,15 @@ def feed(parser: Parser, inputs: int, seed: int, folder: Path, first: int) -> Ta
         (folder / "input").write_bytes(data)
         (folder / "number").write_text(str(number))
         tally.inputs += 1
-        signal.setitimer(signal.ITIMER_REAL, SLOW)
+        signal.setitimer(signal.ITIMER_PROF, SLOW)
+        signal.setitimer(signal.ITIMER_REAL, STUCK)
         try:
             tally.read += take(data)
         except Exception as error:  # noqa: BLE001  # any: that is what is looked for
             where = traceback.format_exception(error)[-3:]
             tally.findings.append(_finding(number, data, "".join(where)))
         finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
     tally.seconds = time.monotonic() - began
     return tally
@@ -106,7 +111,7 @@ def _finding(number: int, data: bytes, what: str) -> dict[str, Any]:
 
 
 def _late(_: int, __: FrameType | None) -> None:
-    raise TooSlow(f"more than {SLOW} seconds")
+    raise TooSlow(f"more than {SLOW} seconds of CPU, or {STUCK} by the clock")
 
 
 def _child(parser: Parser, inputs: int, seed: int, folder: Path, first: int) -> None:

@@ -78,11 +78,12 @@ class Load:
 
     def stop(self) -> Answers:
         """End it, after the calls that are under way."""
-        written, _ = self.popen.communicate()
-        return self._seen(written)
+        assert self.popen.stdin is not None
+        self.popen.stdin.close()
+        return self.ended()
 
     def ended(self) -> Answers:
-        """Wait until it ends by itself: all its connections were refused.
+        """Wait until it ends, as it does by itself when all its connections were refused.
 
         Read while it writes: it writes more than a pipe holds.
         """

@@ -13,6 +13,13 @@ def test_both_are_called_alike(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "KEPT", 1000)
+    services, measured = [], limits._measured
+
+    def watched(service: limits.Service, rounds: int) -> object:
+        services.append(service)
+        return measured(service, rounds)
+
+    monkeypatch.setattr(limits, "_measured", watched)
     assert limits.main(["--rounds", "8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in told["rows"]] == ["post", "read"]
@@ -20,6 +27,10 @@ def test_both_are_called_alike(
         low, high = row["difference_interval_us"]
         assert low <= row["difference_us"] <= high
         assert min(row["on_us"], row["off_us"]) > row["limiter_alone_us"] > 0
+    [service] = services
+    on, off = (limiter._storage._window.storage.storage for limiter in service.limiters)
+    assert len(on) > 8 * limits.CALLS, "each person's erasures, the key's and the address's"
+    assert not off
     assert "post" in limits._table(told["rows"], told["counter"])
 
 

@@ -45,9 +45,9 @@ from unlearning.vib import VIB, Output, initialise
 from unlearning.weighting import WEIGHTINGS, Weighting
 
 RUNGS = 3
-_CONVOLUTIONS = {"erased_batch": 0.5, "remaining_batch": 0.4, "lr": 0.5}
-"""Of a recipe, for networks of convolutions: a step of a ResNet-18 costs a thousand times an MLP's,
-and it is trained at a lower rate."""
+_RESNET = {"erased_batch": 0.5, "remaining_batch": 0.4, "lr": 0.5}
+"""Of a recipe, for a ResNet-18: its step costs a thousand times an MLP's, and it is trained at a
+lower rate. Measured on a pattern; for other requests it is the same by analogy."""
 _WEAK_TEACHER = 0.5
 
 
@@ -89,7 +89,8 @@ class RFUSSConfig:
     """Settings of the calibrated RFU-SS. Raises ValueError naming the bad field.
 
     None leaves a setting to the recipe of the request's kind: ordinary samples, a pattern (a
-    trigger) or scattered wrong labels. steps: at most; checks begin at half as many. keep:
+    trigger) or scattered wrong labels; a ResNet-18's takes fewer samples a step and a lower rate.
+    steps: at most; checks begin at half as many. keep:
     lambda, the share of the weights that is kept at the start. erased_batch, remaining_batch:
     samples a step; fewer when there are fewer. lr: Adam's. weighting: "equal_norm", "eq14" or
     "fixed" (at fixed_alpha). average: decay of the moving average of the weights, which is
@@ -142,16 +143,16 @@ def default_config(model: VIB) -> RFUSSConfig:
     return RFUSSConfig(beta=preset_for(model.architecture.input_shape).training.beta)
 
 
-def plan(
-    targets: Targets, config: RFUSSConfig, rung: int, kind_of_model: Kind = "mlp"
-) -> tuple[Recipe, Descent]:
-    """The recipe of a request's kind with what `config` sets, and the descent that follows."""
+def plan(targets: Targets, config: RFUSSConfig, rung: int, network: Kind) -> tuple[Recipe, Descent]:
+    """The recipe of a request's kind, scaled to the network, with what `config` sets, and the
+    descent that follows.
+    """
     kind = "natural"
     if targets.contradicted:
         kind = "pattern" if targets.pattern else "scattered"
     recipe = _LADDERS[kind][rung]
-    if kind_of_model != "mlp":
-        scaled = {name: getattr(recipe, name) * by for name, by in _CONVOLUTIONS.items()}
+    if network == "resnet18":
+        scaled = {name: getattr(recipe, name) * by for name, by in _RESNET.items()}
         batches = {name: round(scaled[name]) for name in ("erased_batch", "remaining_batch")}
         recipe = replace(recipe, **scaled | batches)
     set_ = {k: v for k, v in to_fields(config).items() if v is not None}

@@ -28,7 +28,7 @@ def publish(backend: Backend, scale: float = 0.5, *, published: bool = True) -> 
     return version
 
 
-def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for it; fails when it does not come about."""
     deadline = time.monotonic() + seconds
     while not what():

@@ -21,7 +21,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_they_admit_whom_the_librarys_own_admit(clock: list[float]) -> None:
+def test_they_admit_whom_the_librarys_own_admit(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its thread walks over the counters while `get` removes some, and may fail in between.
+    monkeypatch.setattr(MemoryStorage, "_MemoryStorage__schedule_expiry", lambda _: None)
     rng = random.Random(0)
     ours, theirs = (SlidingWindowCounterRateLimiter(each) for each in (Counters(), MemoryStorage()))
     items = [parse("3/second"), parse("10/minute"), parse("20/hour")]
@@ -39,10 +43,10 @@ def test_they_admit_whom_the_librarys_own_admit(clock: list[float]) -> None:
 def test_what_is_over_is_forgotten_and_no_thread_is_started(clock: list[float]) -> None:
     counters = Counters()
     counters.timer.join()  # the library starts one when it is made
-    before = threading.active_count()
+    before = set(threading.enumerate())
     for number in range(500):
         counters.incr(f"subject-{number}", 10.0)
-        assert threading.active_count() == before
+        assert set(threading.enumerate()) <= before
     counters.incr("subject-7", 10.0)
     assert len(counters.storage) == len(counters._ends) == 500
     clock[0] += 9.0

@@ -121,12 +121,12 @@ def test_each_kind_of_request_has_its_own_recipe() -> None:
         fixed_targets(class_E, flagged=True, pattern=True),
         fixed_targets(class_E, flagged=True),
     ]
-    keeps = [[plan(t, RFUSSConfig(), rung)[0].keep for rung in range(3)] for t in kinds]
+    keeps = [[plan(t, RFUSSConfig(), rung, "mlp")[0].keep for rung in range(3)] for t in kinds]
     assert keeps == [[1.0, 1.0, 0.4], [0.85, 0.4, 0.1], [0.4, 0.25, 0.1]]
-    recipe, descent = plan(kinds[0], RFUSSConfig(), 0)
+    recipe, descent = plan(kinds[0], RFUSSConfig(), 0, "mlp")
     assert (recipe.least, descent.steps) == (200, 400), "more steps for more samples"
-    assert plan(kinds[1], RFUSSConfig(), 0)[1].weighting == "equal_norm"
-    assert plan(fixed_targets(class_E[:7]), RFUSSConfig(), 0)[1].erased_batch == 7
+    assert plan(kinds[1], RFUSSConfig(), 0, "mlp")[1].weighting == "equal_norm"
+    assert plan(fixed_targets(class_E[:7]), RFUSSConfig(), 0, "mlp")[1].erased_batch == 7
 
 
 def test_a_network_of_convolutions_takes_smaller_steps() -> None:
@@ -143,7 +143,7 @@ def test_what_is_set_takes_the_place_of_the_recipe() -> None:
         steps=40, keep=0.9, erased_batch=20, remaining_batch=60, lr=1e-3, average=0.5,
         weighting="fixed", fixed_alpha=0.3, depth=0.2, level=0.1,
     )  # fmt: skip
-    recipe, descent = plan(targets, given, 0)
+    recipe, descent = plan(targets, given, 0, "mlp")
     assert (recipe.keep, recipe.least, recipe.depth, recipe.level) == (0.9, 20, 0.2, 0.1)
     assert (descent.steps, descent.erased_batch, descent.remaining_batch) == (40, 20, 60)
     assert (descent.lr, descent.average, descent.fixed_alpha) == (1e-3, 0.5, 0.3)
