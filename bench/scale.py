@@ -11,7 +11,8 @@ process's largest resident size. --rounds: so many jobs of each kind, size after
 since the speed of a shared machine changes; a row tells medians, and the job's seconds each.
 
 --throughput: requests carried out per hour, at batches of 1 to 1,000 requests of one model with
-one worker, and with two workers on two models, on a PostgreSQL and in a folder of its own.
+one worker, and with two workers on two models, on a PostgreSQL of its own; each measurement
+on a copy of the same data.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep = given.keep or Path(scratch)
         if given.throughput:
             batches = [int(text) for text in given.batches.split(",")]
-            rows = throughput(batches)
+            rows = throughput(batches, given.rounds)
         else:
             for size in sizes:
                 build(keep / f"{size}", size)
