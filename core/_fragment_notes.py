@@ -112,14 +112,16 @@ class FragmentNotes:
         One pass over a column of a byte a row, whichever the split; then over new fragments only.
         """
         fragments = ds.get_fragments()
+        counts = self._counts(ds, fragments)[:, code]
+        hit = np.flatnonzero(counts)
+        return [fragments[at] for at in hit], _starts(fragments)[hit], int(counts.sum())
 
+    def _counts(self, ds: Any, fragments: list[Any]) -> Int64:
         def count(new: list[int]) -> list[list[int]]:
             return _count_splits(ds, [fragments[number] for number in new])
 
-        of_each = self._splits.of(ds.uri, fragments, count)
-        counts = np.array([each[code] for each in of_each], np.int64)
-        hit = np.flatnonzero(counts)
-        return [fragments[at] for at in hit], _starts(fragments)[hit], int(counts.sum())
+        counted = self._splits.of(ds.uri, fragments, count)
+        return np.array(counted, np.int64).reshape(-1, len(SPLIT_CODE))
 
     def split_size(self, ds: Any, code: int) -> int:
         """How many rows a split has."""
@@ -132,6 +134,13 @@ class FragmentNotes:
             return np.empty(0, np.intp)
         found = _stream(ds, fragments, "split", lambda codes: np.flatnonzero(codes == code))
         return _joined(starts, found)
+
+    def whole(self, ds: Any, code: int, below: int) -> tuple[Int64, npt.NDArray[np.bool_]]:
+        """Where each fragment that has rows begins, and whether all its rows are of this split and
+        have keys below `below`."""
+        ranges = self.key_ranges(ds)
+        counts = self._counts(ds, ranges.fragments)[:, code]
+        return ranges.start, (counts == ranges.rows) & (ranges.last < below)
 
     def key_ranges(self, ds: Any) -> KeyRanges:
         """Two rows are read of each fragment that is not known: 64k rows each."""

@@ -131,10 +131,10 @@ class SampleReader(LanceStore):
         """
         banned = np.array(sorted({int(key) for key in exclude}), np.int64)
 
-        end = LAST_KEY if below is None else below
-        batch = self._retry(
-            dataset, lambda ds: reads.take_random(ds, SPLIT_CODE[split], n, seed, banned, end)
+        wanted = reads.Eligible(
+            SPLIT_CODE[split], banned, LAST_KEY if below is None else below, self._notes
         )
+        batch = self._retry(dataset, lambda ds: reads.take_random(ds, n, seed, wanted))
         if isinstance(batch, int):
             raise TooFewSamples(
                 f"Data set {dataset!r} has {batch} samples of split {split!r} to choose from, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -92,11 +93,38 @@ def of_class(ds: Any, label: int, n: int, after: int, notes: FragmentNotes) -> S
     return batch
 
 
-def take_random(
-    ds: Any, code: int, n: int, seed: int, banned: Int64, below: int
-) -> SampleBatch | int:
-    """`n` random samples of a split with keys below `below`, in random order; how many there are
-    when they are too few.
+@dataclass(frozen=True)
+class Eligible:
+    """The rows that may be drawn: of a split, with keys below `below` and not among `banned`."""
+
+    code: int
+    banned: Int64
+    below: int
+    notes: FragmentNotes
+
+    def of(self, light: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which of these rows may be."""
+        keep: npt.NDArray[np.bool_] = light.column("split").to_numpy() == self.code
+        keys = light.column("key").to_numpy()[keep]
+        keep[keep] = (keys < self.below) & ~np.isin(keys, self.banned)
+        return keep
+
+    def among(self, ds: Any, at: Positions) -> Positions:
+        """Which of these positions (ascending) may be.
+
+        Most fragments hold rows of one split: there only the few that are banned are looked for,
+        by their keys, and only of the others is anything read.
+        """
+        start, whole = self.notes.whole(ds, self.code, self.below)
+        sure = whole[np.searchsorted(start, at, "right") - 1]
+        keep = sure & ~np.isin(at, self.notes.with_keys(ds, self.banned))
+        if not sure.all():
+            keep[~sure] = self.of(ds.take(at[~sure].tolist(), columns=["key", "split"]))
+        return at[keep]
+
+
+def take_random(ds: Any, n: int, seed: int, wanted: Eligible) -> SampleBatch | int:
+    """`n` random samples, in random order; how many there are when they are too few.
 
     Draws positions and looks at those rows only, so that the cost hangs on `n`. Where the
     split is rare or the data set small, scanning its light columns is faster. Of very many rows it
@@ -107,15 +135,12 @@ def take_random(
     while draws * SCAN_GAIN <= total:
         runs = rng.choice(-(-total // RUN), -(-draws // RUN), replace=False)
         drawn = (runs[:, None] * RUN + np.arange(RUN)).reshape(-1)
-        drawn = np.sort(drawn[drawn < total])
-        kept = drawn[
-            _eligible(ds.take(drawn.tolist(), columns=["key", "split"]), code, banned, below)
-        ]
+        kept = wanted.among(ds, np.sort(drawn[drawn < total]))
         if len(kept) >= n:
             return rows_at(ds, rng.permutation(_some_runs(kept, n, rng)))
         draws *= 4
     scanner = ds.scanner(columns=["key", "split"], scan_in_order=True)
-    pieces = [_eligible(pa.table(each), code, banned, below) for each in scanner.to_batches()]
+    pieces = [wanted.of(pa.table(each)) for each in scanner.to_batches()]
     there = np.flatnonzero(np.concatenate([np.empty(0, np.bool_), *pieces]))
     if len(there) < n:
         return len(there)
@@ -130,14 +155,6 @@ def _some_runs(where: Positions, n: int, rng: np.random.Generator) -> Positions:
     at = (runs[:, None] * RUN + np.arange(RUN)).reshape(-1)
     found: Positions = where[at[at < len(where)][:n]]
     return found
-
-
-def _eligible(light: pa.Table, code: int, banned: Int64, below: int) -> npt.NDArray[np.bool_]:
-    """Which rows are of the split, early enough and not banned."""
-    keep: npt.NDArray[np.bool_] = light.column("split").to_numpy() == code
-    keys = light.column("key").to_numpy()[keep]
-    keep[keep] = (keys < below) & ~np.isin(keys, banned)
-    return keep
 
 
 def some(ds: Any, split: Split, most: int, seed: int, notes: FragmentNotes) -> Positions | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from core import _sample_reads as reads
 from core import samples
 from core._fragment_notes import FragmentNotes
 from core.samples import SampleStore, TooFewSamples
-from tests.unit.core.samples.making import ROWS, assert_batch, batch_of
+from tests.unit.core.samples.making import ROWS, SHAPE, assert_batch, batch_of
 
 
 class Watched:
@@ -103,3 +104,43 @@ def test_a_bucket_that_refuses_to_drop_is_said(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(samples, "load_lance", Refusing)
     with pytest.raises(samples.SampleStoreUnreadable):
         samples.SampleStore("s3://nowhere/samples").drop("people")
+
+
+def test_of_fragments_of_one_split_nothing_is_read_to_choose(
+    store: SampleStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = samples.SPLIT_CODE["train"]
+    store.create("parts", SHAPE)
+    for start, splits in ((0, [code]), (300, [code, 1]), (400, [2]), (500, [code])):
+        keys = range(start, 300 if start == 0 else start + 100)
+        mixed = np.resize(np.array(splits, np.int8), len(keys))
+        store.append("parts", [replace(batch_of(keys), splits=mixed)])
+    store.delete("parts", range(10, 20))
+    banned, taken = np.array([0, 7, 302, 399, 550]), []
+
+    class Taking(Watched):
+        def take(self, at: list[int], **options: Any) -> Any:
+            taken.extend(at if "split" in options["columns"] else [])
+            return self._ds.take(at, **options)
+
+    for below in (10**6, 580):
+        taken.clear()
+        ds = Taking(root, "parts")
+        table = ds.to_table(columns=["key", "split"])
+        wanted = reads.Eligible(code, banned, below, FragmentNotes())
+        right = np.flatnonzero(wanted.of(table))
+        at = np.arange(1, len(table), 2)
+        assert set(wanted.among(ds, at).tolist()) == set(right.tolist()) & set(at.tolist())
+        read = set(table.column("key").to_numpy()[taken].tolist())
+        assert read == {key for key in range(300, 500) if key % 2} | (
+            {key for key in range(500, 600) if key % 2} if below == 580 else set()
+        )
+    monkeypatch.setattr(reads, "SCAN_GAIN", 1)
+    seen: set[int] = set()
+    for seed in range(150):
+        batch = store.take_random("parts", "train", 40, seed=seed, exclude=banned, below=580)
+        assert len(set(batch.keys.tolist())) == 40
+        assert batch.splits.tolist() == [code] * 40
+        seen.update(batch.keys.tolist())
+    there = [*range(10), *range(20, 300), *range(300, 400, 2), *range(500, 580)]
+    assert seen == set(there) - set(banned.tolist())

@@ -11,6 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from tests.unit.unlearning.verification.making import scores
 from unlearning.verification.collateral_gates import (
+    least_distance,
     membership_rise_gate,
     nearest,
     neighbour_gate,
@@ -210,6 +211,14 @@ def test_the_nearest_are_scikit_learns() -> None:
     expected, where = NearestNeighbors(n_neighbors=3).fit(among).kneighbors(of)
     assert np.sort(distances, axis=1) == pytest.approx(expected, abs=1e-3)
     assert (np.sort(indices, axis=1) == np.sort(where, axis=1)).all()
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (300, 500), (513, 1025)])
+def test_the_least_distances_are_scikit_learns(n: int, m: int) -> None:
+    rng = np.random.default_rng(0)
+    of, among = (rng.normal(size=(rows, 6)).astype(np.float32) for rows in (n, m))
+    expected = NearestNeighbors(n_neighbors=1).fit(among).kneighbors(of)[0][:, 0]
+    assert least_distance(of, among) == pytest.approx(expected, abs=1e-3)
 
 
 def test_g0_notices_copies_that_stay() -> None:
