@@ -48,6 +48,21 @@ class SampleBatch:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """What a model learns of N samples: int64[N] keys, int32[N] labels, uint8[N, C, H, W] images.
+
+    Of many samples that lie far apart these columns are read in a third of the time of all.
+    """
+
+    keys: Int64
+    labels: npt.NDArray[np.int32]
+    images: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True)
 class Found:
     """The light columns of M samples: int64[M], int64[M], int32[M], int8[M]."""
 
@@ -64,6 +79,7 @@ FRAGMENT_ROWS = 65_536
 FRAGMENT_BYTES = 64 * 2**20
 
 LIGHT = ["key", "subject", "label", "split"]
+SEEN = ["key", "label", "image"]
 
 
 def schema_of(shape: Shape) -> pa.Schema:
@@ -214,15 +230,25 @@ def by_fragment(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
 
 def from_arrow(table: pa.Table, shape: Shape) -> SampleBatch:
     """Rows as arrays; copies the pixels only when they lie in more than one piece."""
+    seen = pictures_from_arrow(table, shape)
+    return SampleBatch(
+        keys=seen.keys,
+        sample_ids=table.column("sample_id").to_pylist(),
+        subjects=table.column("subject").to_numpy(),
+        labels=seen.labels,
+        splits=table.column("split").to_numpy(),
+        images=seen.images,
+    )
+
+
+def pictures_from_arrow(table: pa.Table, shape: Shape) -> Pictures:
+    """The same of the columns in `SEEN`."""
     table = table.combine_chunks()
     image = table.column("image")
     pixels = image.chunk(0).flatten() if image.num_chunks else pa.array([], pa.uint8())
-    return SampleBatch(
+    return Pictures(
         keys=table.column("key").to_numpy(),
-        sample_ids=table.column("sample_id").to_pylist(),
-        subjects=table.column("subject").to_numpy(),
         labels=table.column("label").to_numpy(),
-        splits=table.column("split").to_numpy(),
         images=pixels.to_numpy().reshape(-1, *shape),
     )
 

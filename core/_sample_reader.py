@@ -13,7 +13,7 @@ from core import _sample_batch as columns
 from core import _sample_reads as reads
 from core._fragment_notes import FragmentNotes
 from core._lance import LanceStore, SamplesMissing, TooFewSamples
-from core._sample_batch import LIGHT, SPLIT_CODE, Found, Int64, SampleBatch, Split, pick
+from core._sample_batch import LIGHT, SPLIT_CODE, Found, Int64, Pictures, SampleBatch, Split, pick
 
 LAST_KEY = 2**63 - 1
 
@@ -121,7 +121,7 @@ class SampleReader(LanceStore):
         seed: int,
         exclude: Iterable[int] = (),
         below: int | None = None,
-    ) -> SampleBatch:
+    ) -> Pictures:
         """`n` random samples of the split, none twice, none of the keys in `exclude` and none
         from `below` on.
 

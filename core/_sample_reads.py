@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from core import _sample_batch as columns
 from core._fragment_notes import FragmentNotes, Positions
-from core._sample_batch import SPLIT_CODE, Int64, SampleBatch, Split
+from core._sample_batch import SPLIT_CODE, Int64, Pictures, SampleBatch, Split
 
 SCAN_GAIN = 64  # a row costs so much less in a scan than by position (measured at 10^6 rows)
 FEW = 8  # rows of a split that is a smaller part than this of all are read by position
@@ -123,7 +123,7 @@ class Eligible:
         return at[keep]
 
 
-def take_random(ds: Any, n: int, seed: int, wanted: Eligible) -> SampleBatch | int:
+def take_random(ds: Any, n: int, seed: int, wanted: Eligible) -> Pictures | int:
     """`n` random samples, in random order; how many there are when they are too few.
 
     Draws positions and looks at those rows only, so that the cost hangs on `n`. Where the
@@ -137,7 +137,7 @@ def take_random(ds: Any, n: int, seed: int, wanted: Eligible) -> SampleBatch | i
         drawn = (runs[:, None] * RUN + np.arange(RUN)).reshape(-1)
         kept = wanted.among(ds, np.sort(drawn[drawn < total]))
         if len(kept) >= n:
-            return rows_at(ds, rng.permutation(_some_runs(kept, n, rng)))
+            return pictures_at(ds, rng.permutation(_some_runs(kept, n, rng)))
         draws *= 4
     scanner = ds.scanner(columns=["key", "split"], scan_in_order=True)
     pieces = [wanted.of(pa.table(each)) for each in scanner.to_batches()]
@@ -145,8 +145,8 @@ def take_random(ds: Any, n: int, seed: int, wanted: Eligible) -> SampleBatch | i
     if len(there) < n:
         return len(there)
     if len(there) < n * RUN:
-        return rows_at(ds, rng.choice(there, n, replace=False))
-    return rows_at(ds, rng.permutation(_some_runs(there, n, rng)))
+        return pictures_at(ds, rng.choice(there, n, replace=False))
+    return pictures_at(ds, rng.permutation(_some_runs(there, n, rng)))
 
 
 def _some_runs(where: Positions, n: int, rng: np.random.Generator) -> Positions:
@@ -212,3 +212,12 @@ def rows_at(ds: Any, where: Positions) -> SampleBatch:
     table = ds.take(where[order].tolist())
     batch = columns.from_arrow(table, columns.shape_of(ds.schema))
     return columns.pick(batch, np.argsort(order, kind="stable"))
+
+
+def pictures_at(ds: Any, where: Positions) -> Pictures:
+    """The same, but only what a model learns of them."""
+    order = np.argsort(where, kind="stable")
+    table = ds.take(where[order].tolist(), columns=columns.SEEN)
+    seen = columns.pictures_from_arrow(table, columns.shape_of(ds.schema))
+    back = np.argsort(order, kind="stable")
+    return Pictures(seen.keys[back], seen.labels[back], seen.images[back])

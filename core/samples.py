@@ -35,7 +35,16 @@ from core._lance import (
     TooFewSamples,
     load_lance,
 )
-from core._sample_batch import SPLIT_CODE, SPLITS, Found, Int64, SampleBatch, Split, pick
+from core._sample_batch import (
+    SPLIT_CODE,
+    SPLITS,
+    Found,
+    Int64,
+    Pictures,
+    SampleBatch,
+    Split,
+    pick,
+)
 from core._sample_purge import Purge, remove_versions, rewrite_fragments
 from core._sample_reader import SampleReader
 from core._writer_locks import DatasetBusy
@@ -50,6 +59,7 @@ __all__ = [
     "DatasetMissing",
     "ForkedProcessError",
     "Found",
+    "Pictures",
     "Purge",
     "SampleBatch",
     "SampleStore",

@@ -16,7 +16,7 @@ from core import canaries, datasets, holding, jobs, plots
 from core.errors import LeaseLost
 from core.holding import Held
 from core.records import CanaryGroup, Dataset, ErasureRequest, Job, Model, RequestSample, Version
-from core.samples import SPLIT_CODE, SampleBatch, Split, TooFewSamples, pick
+from core.samples import SPLIT_CODE, Pictures, SampleBatch, Split, TooFewSamples, pick
 from unlearning import Cancelled, Samples
 from worker.closing import Stopping
 from worker.engine import Engine
@@ -242,7 +242,7 @@ def before(batch: SampleBatch, key: int) -> SampleBatch:
     return batch if early.all() else pick(batch, np.flatnonzero(early))
 
 
-def to_samples(batch: SampleBatch, chosen: NDArray[np.bool_] | None = None) -> Samples:
+def to_samples(batch: SampleBatch | Pictures, chosen: NDArray[np.bool_] | None = None) -> Samples:
     """A batch, or the chosen rows of it, as tensors."""
     images, labels = batch.images, batch.labels
     if chosen is not None:
