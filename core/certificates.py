@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -57,7 +59,8 @@ class Signer:
             "key_id": key_id(self._key.public_key()),
             "value": base64.b64encode(self._key.sign(canonical(document))).decode(),
         }
-        return json.dumps({"certificate": document, "signature": signature}, indent=2)
+        whole = {"certificate": document, "signature": signature}
+        return orjson.dumps(whole, option=orjson.OPT_INDENT_2).decode()
 
 
 def open_signer(settings: Settings) -> Signer:
@@ -155,15 +158,17 @@ def issue(
     request: ErasureRequest,
     dataset: str,
     jobs: Mapping[str, dict[str, Any] | None],
+    head: tuple[int, str] | None = None,
 ) -> None:
     """Sign and keep the certificate of a request that was just completed.
 
     `jobs`: for each model's name what its job did and measured, or None when nothing had to
-    be done. Issued in the transaction that completes the request; issuing twice is a no-op.
+    be done. head: of the audit chain, if the caller knows it. Issued in the transaction that
+    completes the request, and written at its end; issuing twice is a no-op.
     """
     if tx.session.get(Certificate, request.id) is not None:
         return
-    seq, head = audit.head_of(tx.session)
+    seq, hashed = head or audit.head_of(tx.session)
     document = {
         "type": "lethe/erasure-certificate",
         "version": 1,
@@ -181,15 +186,20 @@ def issue(
         "sample_count": request.sample_count,
         "models": jobs,
         "statement": _statement(jobs),
-        "audit": {"seq": seq, "head": head},
-        "issued_by": {"software": "lethe", "version": version("lethe")},
+        "audit": {"seq": seq, "head": hashed},
+        "issued_by": {"software": "lethe", "version": _version()},
     }
     reached("sign:before")
-    tx.session.add(
+    tx.last.append(
         Certificate(request_id=request.id, document=signer.sign(document), created_at=tx.now)
     )
     reached("sign:after")
     tx.record("certificate", request.id, "issued", outcome=request.outcome)
+
+
+@cache
+def _version() -> str:
+    return importlib.metadata.version("lethe")
 
 
 def _statement(jobs: Mapping[str, dict[str, Any] | None]) -> str:

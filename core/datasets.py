@@ -52,7 +52,7 @@ def deny(tx: Transaction, kind: str, hashes: Iterable[str]) -> None:
     insert = _INSERT[tx.session.get_bind().dialect.name]
     for part in parts(new):
         rows = [{"hash": value, "kind": kind, "created_at": tx.now} for value in part]
-        tx.session.execute(insert(Denied).values(rows).on_conflict_do_nothing())
+        tx.session.execute(insert(Denied.__table__).on_conflict_do_nothing(), rows)
 
 
 def denied(session: Session, hashes: list[str]) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, select
 
-from core import canaries, certificates, drift, holding, registry, requests
+from core import audit, canaries, certificates, drift, holding, registry, requests
 from core.audit import timestamp
 from core.db import Transaction
 from core.enlist import enlist_retraining
@@ -51,8 +51,9 @@ def complete(
         asked = requests.locked_of(tx, job.id)
         carried_by = requests.jobs_beside(tx.session, job.id)
         told: dict[str, tuple[str, dict[str, Any]]] = {}
+        head = audit.head_of(tx.session)
         for request in asked:
-            _complete_request(tx, context, request, carried_by[request.id], told)
+            _complete_request(tx, context, request, carried_by[request.id], told, head)
     reached("complete:after-commit")
 
 
@@ -88,9 +89,10 @@ def _complete_request(
     request: ErasureRequest,
     done: list[Job],
     told: dict[str, tuple[str, dict[str, Any]]],
+    head: tuple[int, str],
 ) -> None:
     """done: the jobs that carry it out. told: by job, its model's name and what certificates say
-    of it; looked up once for all requests of the batch."""
+    of it; head: of the audit chain. Looked up once for all requests of the batch."""
     if any(job.state != "succeeded" for job in done) or request.state == "completed":
         return
     move(tx, request, "completed", outcome="erased", completed_at=tx.now)
@@ -100,7 +102,7 @@ def _complete_request(
         if each.id not in told:
             told[each.id] = tx.session.get_one(Model, each.model_id).name, _evidence(tx, each)
     evidence = dict(told[each.id] for each in done)
-    certificates.issue(tx, context.engine.backend.signer, request, dataset.name, evidence)
+    certificates.issue(tx, context.engine.backend.signer, request, dataset.name, evidence, head)
 
 
 def _evidence(tx: Transaction, job: Job) -> dict[str, Any]:
