@@ -60,7 +60,15 @@ class Signer:
             "value": base64.b64encode(self._key.sign(canonical(document))).decode(),
         }
         whole = {"certificate": document, "signature": signature}
+        return _indented(whole)
+
+
+def _indented(whole: dict[str, Any]) -> str:
+    """By orjson, which takes a twentieth of the time; it knows no integer over 64 bits."""
+    try:
         return orjson.dumps(whole, option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONEncodeError:
+        return json.dumps(whole, indent=2)
 
 
 def open_signer(settings: Settings) -> Signer:

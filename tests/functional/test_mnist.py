@@ -26,6 +26,6 @@ def test_a_trigger_in_mnist_is_undone(empty: Deployment) -> None:
     verification = done["jobs"][0]["verification"]
     before, after = (verification["measures"][name] for name in ("before", "after"))
     assert before["trigger_success"] > 0.99
-    assert after["trigger_success"] <= 0.005
+    assert after["trigger_success"] <= 0.01
     assert after["trigger_undone"] >= 0.90
     assert after["test_accuracy"] >= before["test_accuracy"] - 0.003

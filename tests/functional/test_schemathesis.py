@@ -182,7 +182,7 @@ class Found:
     faults: list[str] = field(default_factory=list)
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [8, pytest.param(60, marks=pytest.mark.long)])
 def test_every_answer_is_documented(service: Service, examples: int) -> None:
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     # Or malformed calls are mostly those without the key, which are made here beside the others.
