@@ -208,16 +208,20 @@ def keys_in(ds: Any, least: int, most: int, notes: FragmentNotes) -> Int64:
 
 def rows_at(ds: Any, where: Positions) -> SampleBatch:
     """The rows at these positions, in that order; read in stored order."""
-    order = np.argsort(where, kind="stable")
-    table = ds.take(where[order].tolist())
-    batch = columns.from_arrow(table, columns.shape_of(ds.schema))
-    return columns.pick(batch, np.argsort(order, kind="stable"))
+    table, at = _read_in_order(ds, where, None)
+    return columns.pick(columns.from_arrow(table, columns.shape_of(ds.schema)), at)
 
 
 def pictures_at(ds: Any, where: Positions) -> Pictures:
     """The same, but only what a model learns of them."""
-    order = np.argsort(where, kind="stable")
-    table = ds.take(where[order].tolist(), columns=columns.SEEN)
+    table, at = _read_in_order(ds, where, columns.SEEN)
     seen = columns.pictures_from_arrow(table, columns.shape_of(ds.schema))
-    back = np.argsort(order, kind="stable")
-    return Pictures(seen.keys[back], seen.labels[back], seen.images[back])
+    return Pictures(seen.keys[at], seen.labels[at], seen.images[at])
+
+
+def _read_in_order(
+    ds: Any, where: Positions, names: list[str] | None
+) -> tuple[pa.Table, Positions]:
+    """Rows read in stored order, and where in the table each that was asked for is."""
+    order = np.argsort(where, kind="stable")
+    return ds.take(where[order].tolist(), columns=names), np.argsort(order, kind="stable")
