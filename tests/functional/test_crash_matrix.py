@@ -35,7 +35,7 @@ QUICK = {
     "LETHE_REPLICA_LEASE_SECONDS": "2",
     "LETHE_SWEEP_SECONDS": "0.3",
     "LETHE_POLL_SECONDS": "0.1",
-    "LETHE_CHECKPOINT_SECONDS": "1",
+    "LETHE_CHECKPOINT_SECONDS": "0.01",
     "LETHE_CALLBACK_ALLOW": ALLOW,
     "LETHE_CALLBACK_HTTP": "true",
 }
@@ -249,8 +249,6 @@ def test_a_worker_killed(
 ) -> None:
     expected = undisturbed(kind, True)
     deployment, start = deploy(kind, True)
-    if point.startswith(("unlearn", "retrain", "scratch", "checkpoint")):
-        deployment.variables["LETHE_CHECKPOINT_SECONDS"] = "0.01"  # so that it stands half-way
     deployment.serve()
     killed(deployment.start("worker", crash_at=point), point)
     deployment.start("worker").wait_for("ready")

@@ -26,6 +26,12 @@ def test_a_trigger_in_mnist_is_undone(empty: Deployment) -> None:
     verification = done["jobs"][0]["verification"]
     before, after = (verification["measures"][name] for name in ("before", "after"))
     assert before["trigger_success"] > 0.99
-    assert after["trigger_success"] <= 0.01
+    assert after["trigger_success"] <= 0.005
     assert after["trigger_undone"] >= 0.90
     assert after["test_accuracy"] >= before["test_accuracy"] - 0.003
+    with empty.client() as client:
+        job = client.job(done["job_id"])
+    assert job.started_at is not None
+    assert job.published_at is not None
+    # 15 seconds on two quiet cores; twice that where the tests share them with others.
+    assert (job.published_at - job.started_at).total_seconds() <= 30
