@@ -8,7 +8,7 @@ from datetime import timedelta
 from threading import Barrier
 from typing import Any, TypeVar
 
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from core import audit, holding, jobs, requests
 from core.backend import Backend
@@ -29,6 +29,12 @@ def job_of(backend: Backend, job_id: str) -> Job:
     """The job as it is now."""
     with backend.db.reading() as session:
         return jobs.get(session, job_id)
+
+
+def counted(backend: Backend, kind: type[Any]) -> int:
+    """How many rows of this kind there are."""
+    with backend.db.reading() as session:
+        return session.scalar(select(func.count()).select_from(kind)) or 0
 
 
 def request_of(backend: Backend, request_id: str) -> ErasureRequest:

@@ -2,6 +2,7 @@
 
 served_home   its LETHE_HOME, a copy of `trained`
 predictor     a client of it with a key of all scopes
+client        the same, of a service that takes no large bodies (see wire.py)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from core.backend import open_backend
 from core.settings import Settings
 from service.app import create_app
 from tests.conftest import SECRET
+from tests.integration.inference.wire import served
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,12 @@ def predictor(served_home: Path) -> Iterator[TestClient]:
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         key = Path(settings.home / "api-key").read_text().strip()
         client.headers["Authorization"] = f"Bearer {key}"
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with served(trained, tmp_path_factory.mktemp("wire")) as client:
         yield client
 
 

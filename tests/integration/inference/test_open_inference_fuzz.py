@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from tests.integration.inference.wire import INFER, error_of, served
-
-
-@pytest.fixture(scope="module")
-def client(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with served(trained, tmp_path_factory.mktemp("fuzz")) as client:
-        yield client
-
+from tests.integration.inference.wire import INFER, error_of
 
 HEADERS = st.fixed_dictionaries(
     {},

@@ -15,6 +15,12 @@ from service.app import create_app
 from tests.conftest import SECRET
 
 INFER = "/v2/models/digits/infer"
+BLANK: dict[str, Any] = {
+    "name": "image",
+    "datatype": "FP32",
+    "shape": [1, 1, 8, 8],
+    "data": [0.0] * 64,
+}
 
 
 @contextmanager
@@ -40,3 +46,8 @@ def error_of(answer: Any, status: int) -> str:
     assert answer.headers["X-Request-ID"]
     found: str = body["error"]
     return found
+
+
+def infer(client: TestClient, *, path: str = INFER, **changed: Any) -> Any:
+    """The answer to one blank picture, or to what was changed of that."""
+    return client.post(path, json={"inputs": [BLANK]} | changed)
