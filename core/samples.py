@@ -21,8 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core import _sample_batch as columns
 from core import _sample_reads as reads
+from core._fragment_notes import FragmentNotes
 from core._lance import (
     FORMAT,
     LANCE_ERRORS,
@@ -187,13 +190,13 @@ class SampleStore(SampleReader):
         They are out of every later read; `purge` destroys their bytes. By key only: the
         predicate stays in a transaction file, and a key means nothing.
         """
-        wanted = sorted({int(key) for key in keys})
+        wanted = np.unique(np.fromiter((int(key) for key in keys), np.int64))
         deleted = 0
         with self._writing(dataset) as check:
             for start in range(0, len(wanted), DELETE_KEYS):
                 check()
-                predicate = reads.is_in("key", wanted[start : start + DELETE_KEYS])
-                deleted += self._retry(dataset, partial(_delete, predicate=predicate))
+                some = wanted[start : start + DELETE_KEYS]
+                deleted += self._retry(dataset, partial(_delete, keys=some, notes=self._notes))
         return deleted
 
     def purge(self, dataset: str, *, wait_seconds: float = 2.0, exclusive: bool = False) -> Purge:
@@ -234,5 +237,18 @@ class SampleStore(SampleReader):
         return self._bucket.destroy_old_versions(uri)
 
 
-def _delete(ds: Any, predicate: str) -> int:
+def _delete(ds: Any, keys: Int64, notes: FragmentNotes) -> int:
+    """Delete the rows with these keys. By address, so that no column of all rows is read for it,
+    and by key, so that no other row can go. Rows that another process moves before Lance commits
+    are not found: then all are looked for by key."""
+    where = notes.with_keys(ds, keys)
+    if not len(where):
+        return 0
+    addresses = ds.take(where.tolist(), columns=["_rowaddr"]).column("_rowaddr").to_pylist()
+    by_key = reads.is_in("key", keys.tolist())
+    found = _deleted(ds, f"{reads.is_in('_rowaddr', addresses)} AND {by_key}")
+    return found + (_deleted(ds, by_key) if found < len(where) else 0)
+
+
+def _deleted(ds: Any, predicate: str) -> int:
     return int(ds.delete(predicate)["num_deleted_rows"])

@@ -56,6 +56,34 @@ def test_a_whole_fragment_and_then_everything_can_be_erased(store: SampleStore, 
     assert_batch(store.take("digits", [1003]), [1003])
 
 
+@pytest.mark.parametrize("again", ["a deletion", "a rewrite", "a purge"])
+def test_rows_that_move_while_they_are_looked_for_are_deleted_and_no_other(
+    store: SampleStore, root: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    """Another process changes their fragment between the look and the commit."""
+    delete, others = lance.LanceDataset.delete, iter(["once"])
+
+    def late(ds: lance.LanceDataset, predicate: str) -> object:
+        if next(others, None):
+            rival = SampleStore(str(root))
+            monkeypatch.setattr(lance.LanceDataset, "delete", delete)
+            rival.delete("digits", [3])
+            if again == "a rewrite":
+                now = lance.dataset(str(root / "digits.lance"))
+                now.optimize.compact_files(materialize_deletions_threshold=0.0)
+            elif again == "a purge":
+                rival.purge("digits", wait_seconds=0.01)
+            monkeypatch.setattr(lance.LanceDataset, "delete", late)
+        return delete(ds, predicate)
+
+    monkeypatch.setattr(lance.LanceDataset, "delete", late)
+    erased = [5, 99, 450]
+    assert store.delete("digits", erased) == 3
+    assert store.there("digits", range(ROWS)).tolist() == [
+        key for key in range(ROWS) if key not in (3, *erased)
+    ]
+
+
 class Killed(BaseException):
     """Stands for a process that ends here."""
 
