@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -83,6 +84,7 @@ def _job(home: Path, erased: int, how: str) -> dict[str, Any]:
     """What one job costs on a copy of this home."""
     with tempfile.TemporaryDirectory(prefix="copy-", dir=home.parent) as folder:
         copy = shutil.copytree(home, Path(folder) / "home")
+        os.sync()  # the job's own commits must not wait until the copy is on the disk
         command = [sys.executable, "-W", "ignore", "-m", "bench._scale.job"]
         command += [str(copy), str(erased), how]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)

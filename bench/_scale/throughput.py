@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import statistics
 import subprocess
@@ -50,6 +51,7 @@ def throughput(batches: list[int], rounds: int = 1) -> list[dict[str, Any]]:
                 print(f"round {number + 1}: batch {batch}, {workers} workers", file=sys.stderr)
                 with postgres_database(server, template=url) as copied:
                     home = shutil.copytree(folder / "home", folder / "copy")
+                    os.sync()  # no commit of a worker's waits for the copy
                     measured = _measured(home, copied, workers, names[: 1 + batch])
                     shutil.rmtree(home)
                 found.setdefault((batch, workers), []).append(measured)

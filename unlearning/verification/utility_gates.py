@@ -123,8 +123,10 @@ def _worst_class(
 def _resamples(n: int, seed: int) -> Weights:
     """How often each of n samples is drawn in each of DRAWS resamples, [DRAWS, n]."""
     rng = np.random.default_rng(seed)
-    rows = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(DRAWS)]
-    return np.stack(rows).astype(np.float32)
+    times_DN = np.empty((DRAWS, n), np.float32)  # noqa: N806
+    for times_N in times_DN:  # noqa: N806
+        times_N[:] = np.bincount(rng.integers(0, n, n), minlength=n)
+    return times_DN
 
 
 def _gaps(scores: Scores) -> Weights:
