@@ -24,6 +24,7 @@ Positions = npt.NDArray[np.intp]
 Rows = tuple[str, ...]  # names the rows that a fragment has: its data files and its deletion file
 
 SCAN_ROWS = 65_536  # of one batch of a light column
+LOW_BITS = 2**16 - 1
 QUESTIONS = 16  # of which notes are kept
 DATA_SETS = 64  # whose splits and keys are known: a few numbers a fragment
 
@@ -102,8 +103,20 @@ class FragmentNotes:
         def scan(new: list[int]) -> list[Positions]:
             return _scan_keys(ds, [fragments[number] for number in new], wanted)
 
-        found = self._places.of(f"{ds.uri} with key {_digest(wanted)}", fragments, scan)
+        found = self._places.of(_by_key(ds, wanted), fragments, scan)
         return _joined(ranges.start[hit], found)
+
+    def known_keys(self, ds: Any, keys: Int64, where: Positions) -> None:
+        """Note what `with_keys` would read of these keys, whose rows are at these positions, which
+        ascend."""
+        fragments = ds.get_fragments()
+        starts = _starts(fragments)
+        cuts = np.searchsorted(where, np.append(starts, ds.count_rows()))
+
+        def known(new: list[int]) -> list[Positions]:
+            return [where[cuts[number] : cuts[number + 1]] - starts[number] for number in new]
+
+        self._places.of(_by_key(ds, np.sort(keys)), fragments, known)
 
     def with_split(self, ds: Any, code: int) -> tuple[list[Any], Int64, int]:
         """The fragments that have rows of a split, where each begins, and how many such rows there
@@ -175,6 +188,10 @@ def _rows_of(fragment: Any) -> Rows:
     return (*(file.path for file in fragment.data_files()), *([deletion] if deletion else []))
 
 
+def _by_key(ds: Any, wanted: Int64) -> str:
+    return f"{ds.uri} with key {_digest(wanted)}"
+
+
 def _digest(wanted: Int64) -> str:
     return hashlib.sha256(wanted.tobytes()).hexdigest()
 
@@ -186,11 +203,11 @@ def _scan(ds: Any, fragments: list[Any], column: str, wanted: Int64) -> list[Pos
     look at a table: a filter of Lance's takes twice as long, a binary search of each row eight
     times.
     """
-    may_be = np.zeros(2**16, np.bool_)
-    may_be[_low_bits(wanted)] = True
+    may_be = np.zeros(LOW_BITS + 1, np.bool_)
+    may_be[wanted & LOW_BITS] = True
 
     def in_batch(numbers: Int64) -> Positions:
-        rows = np.flatnonzero(may_be[_low_bits(numbers)])
+        rows = np.flatnonzero(may_be[numbers & LOW_BITS])
         found = numbers[rows]
         right: Positions = rows[wanted[np.searchsorted(wanted[:-1], found)] == found]
         return right
@@ -244,7 +261,3 @@ def _stream(
     starts = np.concatenate([[0], end[:-1]])
     parts = np.split(there, np.searchsorted(there, end[:-1]))
     return [part - start for part, start in zip(parts, starts, strict=True)]
-
-
-def _low_bits(numbers: Int64) -> npt.NDArray[np.uint16]:
-    return np.bitwise_and(numbers, 0xFFFF).astype(np.uint16)

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 FORMAT = "2.2"
 ATTEMPTS = 20
 RETRY_SECONDS = 0.05
+METADATA_BYTES = 64 * 2**20  # where the pages of fragments lie: 80 kB for each of 64k rows
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 # What Lance raises when a file that a version refers to is gone or unreadable. There is no
@@ -107,6 +109,12 @@ class LanceStore:
         self._root = None if "://" in self._url else Path(self._url)
         self._lock_of = lock
 
+    @cached_property
+    def _session(self) -> Any:
+        """Keeps what was read of the files' ends, which never change, from one call to the next:
+        a call would read them anew for each fragment, over the network where that is the store."""
+        return load_lance().Session(metadata_cache_size_bytes=METADATA_BYTES)
+
     @property
     def _options(self) -> dict[str, str] | None:
         return self._bucket.access.for_lance if self._bucket else None
@@ -135,7 +143,7 @@ class LanceStore:
             for _ in range(ATTEMPTS):
                 with suppress(_PurgedMeanwhile):
                     return self._newest(uri)
-            return load_lance().dataset(uri, storage_options=self._options)
+            return self._opened(uri)
         except LANCE_ERRORS as err:
             # Lance says the same of a data set that has lost its manifests.
             lost = self._root is not None and Path(uri).exists()
@@ -146,9 +154,13 @@ class LanceStore:
                 ) from err
             raise self._unreadable(dataset, err) from err
 
+    def _opened(self, uri: str) -> Any:
+        lance = load_lance()
+        return lance.dataset(uri, storage_options=self._options, session=self._session)
+
     def _newest(self, uri: str) -> Any:
         try:
-            return load_lance().dataset(uri, storage_options=self._options)
+            return self._opened(uri)
         except LANCE_ERRORS as err:
             # Between the look for the newest version and its reading a purge took it away.
             if "Not found" in str(err) and ".manifest" in str(err):

@@ -72,7 +72,10 @@ def copies(ds: Any, keys: Int64, notes: FragmentNotes) -> Int64:
 
 def of_subjects(ds: Any, subjects: Int64, notes: FragmentNotes) -> pa.Table:
     """The light columns of these subjects' rows, in stored order; the subjects ascend."""
-    return ds.take(notes.where(ds, "subject", subjects).tolist(), columns=columns.LIGHT)
+    where = notes.where(ds, "subject", subjects)
+    found = ds.take(where.tolist(), columns=columns.LIGHT)
+    notes.known_keys(ds, found.column("key").to_numpy(), where)  # most often asked for next
+    return found
 
 
 def take(ds: Any, keys: Int64, notes: FragmentNotes) -> SampleBatch | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from core import _fragment_notes
+from core import _sample_reads as reads
 from core._fragment_notes import QUESTIONS, FragmentNotes
 from core.samples import SPLIT_CODE, SampleStore, TooFewSamples
 from tests.unit.core.samples.making import ROWS, SHAPE, batch_of, name_of
@@ -102,6 +103,23 @@ def test_keys_are_looked_for_once(store: SampleStore, root: Path) -> None:
     assert notes.with_keys(ds, wanted).tolist() == [98, 348]
     assert ds.scanned == [[0, 1]]
     assert notes.with_keys(ds, wanted[:0]).tolist() == []
+
+
+def test_keys_of_rows_that_were_found_are_not_looked_for(store: SampleStore, root: Path) -> None:
+    """Two people of one fragment and one of another; then a third loses a sample."""
+    notes, ds = FragmentNotes(), Watched(root)
+    found = reads.of_subjects(ds, np.array([3, 7, 45]), notes)
+    keys = np.sort(found.column("key").to_numpy())
+    assert keys.tolist() == [*range(30, 40), *range(70, 80), *range(450, 460)]
+    ds.scanned.clear()
+    assert notes.with_keys(ds, keys).tolist() == keys.tolist()
+    assert ds.scanned == []
+    store.delete("digits", [5])
+    ds = Watched(root)
+    assert notes.with_keys(ds, keys).tolist() == (keys - 1).tolist()
+    assert ds.scanned == [[0]]
+    at = notes.with_keys(ds, keys).tolist()
+    assert ds.take(at, columns=["key"]).column("key").to_pylist() == keys.tolist()
 
 
 def test_a_split_is_read_where_it_lies(store: SampleStore, root: Path) -> None:
