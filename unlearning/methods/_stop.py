@@ -52,8 +52,8 @@ class StopRule:
     - an AUC within max(0.02, 1.64 SE) of 0.5, or of what the targets themselves would give
       (a request can be of easier samples than R has), or in between;
     - upper and lower Kolmogorov-Smirnov distances under 1.63 sqrt(1/n + 1/n_R), or, where labels
-      are contradicted, no greater than the targets' own: a trigger may show, as the teacher sees
-      it, in samples that nobody trained on.
+      are contradicted, as near to the targets' own as the AUC has to be: a trigger may show, as
+      the teacher sees it, in samples that nobody trained on.
 
     Margins are clipped at -4.6 but for wrong labels scattered over E, whose depth is what
     tells of them: there the AUC may be max(0.05, 2 SE) away, and the distances are twice as
@@ -81,8 +81,7 @@ class StopRule:
         logits_RC = model.logits(references.images)
         self._right_before_R = logits_RC.argmax(dim=1) == references.labels
         self._expected = self._membership(self._margin_E, logits_RC)
-        own = self._expected.ks if self._expected is not None else 0.0
-        self._targets_ks = own if targets.contradicted else 0.0
+        self._contradicted = targets.contradicted
         self._first = first
         self._passes = 0
 
@@ -127,7 +126,9 @@ class StopRule:
         if not low - near <= found.auc <= high + near:
             return False
         far = loose * 1.63 * math.sqrt(1.0 / found.erased + 1.0 / found.effective)
-        return found.ks <= max(far, self._targets_ks)
+        if self._contradicted:
+            far = max(far, self._expected.ks + near)
+        return found.ks <= far
 
     def _membership(self, margin_E: Tensor, logits_RC: Tensor) -> _Compared | None:
         """margin_E against the margins of references of the same class, scored for y_e.

@@ -65,6 +65,23 @@ def test_targets_that_are_far_themselves_may_be_met_where_a_label_is_contradicte
     assert [rule(scene.model, step) for step in (60, 70)] == [False, passes]
 
 
+@pytest.mark.parametrize(("apart", "passes"), [(3, True), (30, False)])
+def test_a_distance_may_be_as_far_from_the_targets_as_chance_has_it(
+    scene: Scene, apart: int, passes: bool
+) -> None:
+    """So many of a hundred are surer than their targets, which are surer than references."""
+    problem = natural(scene, 200)
+    margin_E = margins(scene.model.logits(problem.erased.images), problem.erased.labels)
+    surest = margin_E.argsort(descending=True)[:100]
+    problem = replace(problem, erased=problem.erased[surest])
+    target_E = margin_E[surest]
+    target_E[:apart] = -4.0
+    given = fixed_targets(problem.erased.labels, flagged=True, pattern=True)
+    targets = replace(given, accuracy=1.0, margin_E=target_E)
+    rule = StopRule(scene.model, problem, targets, seed=0, first=60)
+    assert [rule(scene.model, step) for step in (60, 70)] == [False, passes]
+
+
 def test_without_a_reference_of_the_class_accuracy_decides(tiny: Scene) -> None:
     more = tiny_samples(120, seed=1)
     problem = replace(
