@@ -50,8 +50,8 @@ def deny(tx: Transaction, kind: str, hashes: Iterable[str]) -> None:
     hashes = sorted(set(hashes))
     new = sorted(set(hashes) - denied(tx.session, hashes))
     insert = _INSERT[tx.session.get_bind().dialect.name]
-    for part in parts(new):
-        rows = [{"hash": value, "kind": kind, "created_at": tx.now} for value in part]
+    rows = [{"hash": value, "kind": kind, "created_at": tx.now} for value in new]
+    if rows:
         tx.session.execute(insert(Denied.__table__).on_conflict_do_nothing(), rows)
 
 

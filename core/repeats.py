@@ -24,8 +24,8 @@ AT_ONCE = 1_000
 PAUSE_SECONDS = 0.1
 """Between two transactions: so long another writer of SQLite may sleep before it asks again."""
 
-MOST = 100_000
-"""Rows of one call: what a service that has never purged has more of goes with later ones."""
+MOST = 10_000
+"""Rows of one call, which its caller waits for: what there is more of goes with later ones."""
 
 
 def forget_old(db: Database) -> int:

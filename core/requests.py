@@ -262,15 +262,20 @@ def jobs_of(session: Session, request_id: str) -> list[Job]:
 
 
 def jobs_beside(session: Session, job_id: str) -> dict[str, list[Job]]:
-    """By request that the job carries out: all jobs that do, oldest first."""
+    """By request that the job carries out: all jobs that do, oldest first.
+
+    Each job is read once, with its evidence, however many requests it carries.
+    """
     mine = aliased(JobRequest)
     query = (
-        select(JobRequest.request_id, Job)
-        .join(Job, JobRequest.job_id == Job.id)
+        select(JobRequest.request_id, JobRequest.job_id)
         .join(mine, mine.request_id == JobRequest.request_id)
         .where(mine.job_id == job_id)
     )
+    pairs = session.execute(query.order_by(JobRequest.job_id)).all()
+    ids = {job_id for _, job_id in pairs}
+    every = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(ids)))}
     found: dict[str, list[Job]] = {}
-    for request_id, job in session.execute(query.order_by(Job.id)):
-        found.setdefault(request_id, []).append(job)
+    for request_id, of_job in pairs:
+        found.setdefault(request_id, []).append(every[of_job])
     return found

@@ -50,7 +50,7 @@ from core._sample_batch import (
 )
 from core._sample_purge import Purge, remove_versions, rewrite_fragments
 from core._sample_reader import SampleReader
-from core._writer_locks import DatasetBusy
+from core._writer_locks import Check, DatasetBusy
 from core.object_store import Destroyed
 from core.points import reached
 
@@ -74,7 +74,7 @@ __all__ = [
     "pick",
 ]
 
-DELETE_KEYS = 100_000  # one commit; its predicate stays under a megabyte
+DELETE_KEYS = 40_000  # one commit; its predicate stays under a megabyte
 DROP_WAIT_SECONDS = 10.0
 
 
@@ -187,16 +187,16 @@ class SampleStore(SampleReader):
     def delete(self, dataset: str, keys: Iterable[int]) -> int:
         """Delete samples by key; keys that are not there are passed over. Returns how many.
 
-        They are out of every later read; `purge` destroys their bytes. By key only: the
-        predicate stays in a transaction file, and a key means nothing.
+        They are out of every later read; `purge` destroys their bytes. By address and key only:
+        the predicate stays in a transaction file, and neither means anything.
         """
         wanted = np.unique(np.fromiter((int(key) for key in keys), np.int64))
         deleted = 0
         with self._writing(dataset) as check:
             for start in range(0, len(wanted), DELETE_KEYS):
-                check()
                 some = wanted[start : start + DELETE_KEYS]
-                deleted += self._retry(dataset, partial(_delete, keys=some, notes=self._notes))
+                delete = partial(_delete, keys=some, notes=self._notes, check=check)
+                deleted += self._retry(dataset, delete)
         return deleted
 
     def purge(self, dataset: str, *, wait_seconds: float = 2.0, exclusive: bool = False) -> Purge:
@@ -237,7 +237,7 @@ class SampleStore(SampleReader):
         return self._bucket.destroy_old_versions(uri)
 
 
-def _delete(ds: Any, keys: Int64, notes: FragmentNotes) -> int:
+def _delete(ds: Any, keys: Int64, notes: FragmentNotes, check: Check) -> int:
     """Delete the rows with these keys. By address, so that no column of all rows is read for it,
     and by key, so that no other row can go. Rows that another process moves before Lance commits
     are not found: then all are looked for by key."""
@@ -246,9 +246,10 @@ def _delete(ds: Any, keys: Int64, notes: FragmentNotes) -> int:
         return 0
     addresses = ds.take(where.tolist(), columns=["_rowaddr"]).column("_rowaddr").to_pylist()
     by_key = reads.is_in("key", keys.tolist())
-    found = _deleted(ds, f"{reads.is_in('_rowaddr', addresses)} AND {by_key}")
-    return found + (_deleted(ds, by_key) if found < len(where) else 0)
+    found = _deleted(ds, f"{reads.is_in('_rowaddr', addresses)} AND {by_key}", check)
+    return found + (_deleted(ds, by_key, check) if found < len(where) else 0)
 
 
-def _deleted(ds: Any, predicate: str) -> int:
+def _deleted(ds: Any, predicate: str, check: Check) -> int:
+    check()
     return int(ds.delete(predicate)["num_deleted_rows"])

@@ -46,6 +46,7 @@ def throughput(batches: list[int], rounds: int = 1) -> list[dict[str, Any]]:
         build(folder / "home", SAMPLES, MODELS, url)
         with closing(_opened(folder / "home", url)) as backend:
             names = people(backend, 10 * (1 + max(batches)), "together", MODELS[0])
+        assert len(names) > max(batches), f"the data set has {len(names)} such people: fewer a job"
         for number in range(rounds):
             for batch, workers in itertools.product(batches, (1, 2) if number % 2 == 0 else (2, 1)):
                 print(f"round {number + 1}: batch {batch}, {workers} workers", file=sys.stderr)

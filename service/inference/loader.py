@@ -65,7 +65,7 @@ class Loader(Shelf):
         self._round()
         while not self._settled() and time.monotonic() < until:
             time.sleep(0.01)
-            if not self._settled():  # looked at before a round tries again what cannot be loaded
+            if self._loading is None or self._loading.done():
                 self._round()
         self._thread.start()
 
@@ -82,11 +82,14 @@ class Loader(Shelf):
                 log.warning("this replica's lease runs out by itself: %s", error)
 
     def _settled(self) -> bool:
-        """Is all in place that can be?"""
+        """Is all in place that can be? What the other processes answer from can, if not at once."""
         if self._loading is not None and not self._loading.done():
             return False
         with self.lock:
-            return all(self._current(slot) or slot.error for slot in self._slots.values())
+            return all(
+                self._current(slot) or (slot.error and not self.board.word(slot.column))
+                for slot in self._slots.values()
+            )
 
     def _run(self) -> None:
         while not self._over.wait(self.backend.settings.poll_seconds):

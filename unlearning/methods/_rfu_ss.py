@@ -45,9 +45,9 @@ from unlearning.vib import VIB, Output, initialise
 from unlearning.weighting import WEIGHTINGS, Weighting
 
 RUNGS = 3
-_RESNET = {"erased_batch": 0.5, "remaining_batch": 0.4, "lr": 0.5}
-"""Of a recipe, for a ResNet-18: its step costs a thousand times an MLP's, and it is trained at a
-lower rate. Measured on a pattern; for other requests it is the same by analogy."""
+_CONVOLUTIONS = {"erased_batch": 0.5, "remaining_batch": 0.4, "lr": 0.5}
+"""Of a recipe, for networks of convolutions: a step of a ResNet-18 costs a thousand times an MLP's,
+and it is trained at a lower rate. Measured of it and a pattern; all else is by analogy."""
 _WEAK_TEACHER = 0.5
 
 
@@ -89,7 +89,8 @@ class RFUSSConfig:
     """Settings of the calibrated RFU-SS. Raises ValueError naming the bad field.
 
     None leaves a setting to the recipe of the request's kind: ordinary samples, a pattern (a
-    trigger) or scattered wrong labels; a ResNet-18's takes fewer samples a step and a lower rate.
+    trigger) or scattered wrong labels; one of convolutions
+    takes fewer samples a step and a lower rate.
     steps: at most; checks begin at half as many. keep:
     lambda, the share of the weights that is kept at the start. erased_batch, remaining_batch:
     samples a step; fewer when there are fewer. lr: Adam's. weighting: "equal_norm", "eq14" or
@@ -151,8 +152,8 @@ def plan(targets: Targets, config: RFUSSConfig, rung: int, network: Kind) -> tup
     if targets.contradicted:
         kind = "pattern" if targets.pattern else "scattered"
     recipe = _LADDERS[kind][rung]
-    if network == "resnet18":
-        scaled = {name: getattr(recipe, name) * by for name, by in _RESNET.items()}
+    if network != "mlp":
+        scaled = {name: getattr(recipe, name) * by for name, by in _CONVOLUTIONS.items()}
         batches = {name: round(scaled[name]) for name in ("erased_batch", "remaining_batch")}
         recipe = replace(recipe, **scaled | batches)
     set_ = {k: v for k, v in to_fields(config).items() if v is not None}

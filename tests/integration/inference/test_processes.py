@@ -126,6 +126,24 @@ def test_one_that_joins_while_the_newest_cannot_be_loaded_serves_what_the_others
     assert joined.status()["digits"]["error"] is not None
 
 
+def test_one_that_joins_tries_again_what_the_others_answer_from(
+    engine: Engine, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes no call before: a store that was away for a moment would cost its share of them."""
+    one = start()
+    real, failures = loaders.Loader.load, iter(range(3))
+
+    def load(self: Loader, *what: object) -> object:
+        if next(failures, None) is not None:
+            raise Unavailable("connection refused")
+        return real(self, *what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loaders.Loader, "load", load)
+    joined = start()
+    assert (number(one), number(joined)) == (1, 1)
+    assert next(failures, None) is None
+
+
 def test_one_that_joins_with_only_the_newest_turns_with_the_others(
     engine: Engine, start: Start
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_network_of_convolutions_takes_smaller_steps() -> None:
     assert (descent.erased_batch, descent.remaining_batch, descent.lr) == (20, 80, 1e-3)
     assert (recipe.keep, recipe.least) == (0.85, 110), "as many, from as near"
     assert plan(pattern, RFUSSConfig(lr=2e-3), 0, "resnet18")[1].lr == 2e-3
+    assert plan(pattern, RFUSSConfig(), 0, "cnn")[1] == descent
 
 
 def test_what_is_set_takes_the_place_of_the_recipe() -> None:
