@@ -219,7 +219,7 @@ def pictures_at(ds: Any, where: Positions) -> Pictures:
     """The same, but only what a model learns of them."""
     table, at = _read_in_order(ds, where, columns.SEEN)
     seen = columns.pictures_from_arrow(table, columns.shape_of(ds.schema))
-    return Pictures(seen.keys[at], seen.labels[at], seen.images[at])
+    return Pictures(seen.labels[at], seen.images[at])
 
 
 def _read_in_order(

@@ -14,7 +14,7 @@ from core import _sample_reads as reads
 from core import samples
 from core._fragment_notes import FragmentNotes
 from core.samples import SampleStore, TooFewSamples
-from tests.unit.core.samples.making import ROWS, SHAPE, assert_batch, batch_of
+from tests.unit.core.samples.making import ROWS, SHAPE, assert_batch, batch_of, keys_of
 
 
 class Watched:
@@ -82,7 +82,7 @@ def test_of_a_large_split_always_the_same_part(store: SampleStore) -> None:
 def test_random_samples_are_drawn_below_a_key(store: SampleStore) -> None:
     batch = store.take_random("digits", "train", 25, seed=1, below=200)
     assert len(batch) == 25
-    assert batch.keys.max() < 200
+    assert keys_of(batch).max() < 200
     with pytest.raises(TooFewSamples):
         store.take_random("digits", "train", 26, seed=1, below=100)
 
@@ -139,7 +139,8 @@ def test_of_fragments_of_one_split_nothing_is_read_to_choose(
     seen: set[int] = set()
     for seed in range(150):
         batch = store.take_random("parts", "train", 40, seed=seed, exclude=banned, below=580)
-        assert len(set(batch.keys.tolist())) == 40
-        seen.update(batch.keys.tolist())
+        keys = keys_of(batch).tolist()
+        assert len(set(keys)) == 40
+        seen.update(keys)
     there = [*range(10), *range(20, 300), *range(300, 400, 2), *range(500, 580)]
     assert seen == set(there) - set(banned.tolist())

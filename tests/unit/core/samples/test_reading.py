@@ -13,7 +13,14 @@ from core.samples import (
     SampleStore,
     TooFewSamples,
 )
-from tests.unit.core.samples.making import ROWS, SHAPE, assert_batch, batch_of, name_of, pixels_of
+from tests.unit.core.samples.making import (
+    ROWS,
+    SHAPE,
+    assert_batch,
+    batch_of,
+    keys_of,
+    name_of,
+)
 
 
 def test_counts(store: SampleStore) -> None:
@@ -69,20 +76,18 @@ def test_random_samples(store: SampleStore, monkeypatch: pytest.MonkeyPatch, gai
     monkeypatch.setattr(_sample_reads, "SCAN_GAIN", gain)
     store.delete("digits", range(0, ROWS, 8))
     exclude = list(range(4, 100, 4))
-    batch = store.take_random("digits", "train", 40, seed=3, exclude=exclude)
-    np.testing.assert_array_equal(batch.labels, batch.keys % 3)
-    np.testing.assert_array_equal(batch.images, [pixels_of(key) for key in batch.keys])
-    assert len(set(batch.keys.tolist())) == 40
-    assert set((batch.keys % 4).tolist()) == {SPLIT_CODE["train"]}
-    assert not set(batch.keys.tolist()) & {*exclude, *range(0, ROWS, 8)}
-    assert sorted(batch.keys.tolist()) != batch.keys.tolist()
-    again = store.take_random("digits", "train", 40, seed=3, exclude=exclude)
-    np.testing.assert_array_equal(again.keys, batch.keys)
-    other = store.take_random("digits", "train", 40, seed=4, exclude=exclude)
-    assert set(other.keys.tolist()) != set(batch.keys.tolist())
+    keys = keys_of(store.take_random("digits", "train", 40, seed=3, exclude=exclude))
+    assert len(set(keys.tolist())) == 40
+    assert set((keys % 4).tolist()) == {SPLIT_CODE["train"]}
+    assert not set(keys.tolist()) & {*exclude, *range(0, ROWS, 8)}
+    assert sorted(keys.tolist()) != keys.tolist()
+    again = keys_of(store.take_random("digits", "train", 40, seed=3, exclude=exclude))
+    np.testing.assert_array_equal(again, keys)
+    other = keys_of(store.take_random("digits", "train", 40, seed=4, exclude=exclude))
+    assert set(other.tolist()) != set(keys.tolist())
     rest = [key for key in range(4, ROWS, 8) if key >= 100]
     every = store.take_random("digits", "train", len(rest), seed=0, exclude=exclude)
-    assert sorted(every.keys.tolist()) == rest
+    assert sorted(keys_of(every).tolist()) == rest
     assert len(store.take_random("digits", "train", 0, seed=0)) == 0
 
 
@@ -94,7 +99,7 @@ def test_random_samples_are_uniform(
     exclude = range(40, ROWS)  # ten remain of each split
     times = np.zeros(40)
     for seed in range(100):
-        times[store.take_random("digits", "test", 5, seed=seed, exclude=exclude).keys] += 1
+        times[keys_of(store.take_random("digits", "test", 5, seed=seed, exclude=exclude))] += 1
     # Each of the ten is taken Binomial(100, 1/2) times: five sigma, and none elsewhere.
     assert times.sum() == 500
     assert np.all(np.abs(times[3::4] - 50) <= 25)
