@@ -6,57 +6,18 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 import scipy
-import torch
 
 from unlearning.verification.gate import Gate
+from unlearning.verification.nearest import Nearness, nearest
 from unlearning.verification.placements import below
-from unlearning.verification.scores import Int, Scores
+from unlearning.verification.scores import Scores
 from unlearning.verification.thresholds import Thresholds
 
 NEIGHBOURS = 5
 NEAR_QUANTILE = 0.001
 MOST_ERASED = 2000
 """Erased samples whose neighbours are looked for: enough for any rate, and bounded in cost."""
-
-Matrix = npt.NDArray[np.float32]
-Vector = npt.NDArray[np.float32]
-_TILE = 512
-
-
-def nearest(of: Matrix, among: Matrix, k: int) -> tuple[Int, Matrix]:
-    """The k nearest rows, by Euclidean distance in mu-space, nearest first: indices [n, k],
-    distances [n, k]. By torch: its partial sort is several times as fast as NumPy's."""
-    k = min(k, len(among))
-    pool = torch.from_numpy(among)
-    squares = pool.square().sum(dim=1)
-    indices, distances = [], []
-    for part in torch.split(torch.from_numpy(of), 256):  # bounds the distance matrix
-        found = torch.addmm(squares, part, pool.T, alpha=-2.0).topk(k, largest=False)
-        square = found.values + part.square().sum(dim=1, keepdim=True)
-        indices.append(found.indices)
-        distances.append(square.clamp_min(0.0).sqrt())
-    return torch.cat(indices).numpy(), torch.cat(distances).numpy()
-
-
-def least_distance(of: Matrix, among: Matrix) -> Vector:
-    """The Euclidean distance to the nearest row, float32[n].
-
-    Tile by tile, so that no matrix of distances leaves the processor's cache: of 10,000 rows among
-    20,000 a fifth (16 columns) to a half (147) of the time of `nearest`.
-    """
-    pool = torch.from_numpy(among)
-    squared = pool.square().sum(dim=1)
-    tiles = list(zip(torch.split(pool, _TILE), torch.split(squared, _TILE), strict=True))
-    distances = []
-    for part in torch.split(torch.from_numpy(of), _TILE):
-        least = torch.full((len(part),), math.inf)
-        for rows, squares in tiles:
-            found = torch.addmm(squares, part, rows.T, alpha=-2.0).amin(dim=1)
-            least = torch.minimum(least, found)
-        distances.append((least + part.square().sum(dim=1)).clamp_min(0.0).sqrt())
-    return torch.cat(distances).numpy()
 
 
 def scope_gate(erased: Scores, held: Scores, remaining: Scores, level: float = 0.05) -> Gate:
@@ -67,10 +28,9 @@ def scope_gate(erased: Scores, held: Scores, remaining: Scores, level: float = 0
     explains (one-sided binomial test at `level`): a reviewer decides; exact copies have been
     erased already.
     """
-    mine = erased.mu[:MOST_ERASED]
-    unseen, found = (least_distance(mu, remaining.mu) for mu in (held.mu, mine))
-    near = float(np.quantile(unseen, NEAR_QUANTILE, method="lower"))
-    count = int((found < near).sum())
+    mine, nearness = erased.mu[:MOST_ERASED], Nearness(remaining.mu)
+    near = nearness.lowest(held.mu, math.floor(NEAR_QUANTILE * (len(held) - 1)))
+    count = nearness.nearer_than(mine, near)
     p_value = float(scipy.stats.binom.sf(count - 1, len(mine), max(NEAR_QUANTILE, 1.0 / len(held))))
     return Gate(
         "G0",

@@ -7,13 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.neighbors import NearestNeighbors
 
 from tests.unit.unlearning.verification.making import scores
 from unlearning.verification.collateral_gates import (
-    least_distance,
     membership_rise_gate,
-    nearest,
     neighbour_gate,
     scope_gate,
 )
@@ -26,6 +23,7 @@ from unlearning.verification.label_gates import (
     no_canaries_left,
     trigger_gate,
 )
+from unlearning.verification.nearest import nearest
 from unlearning.verification.scores import Scores
 from unlearning.verification.thresholds import Thresholds
 from unlearning.verification.trigger import TriggerRates
@@ -202,23 +200,6 @@ def test_g5_bounds_are_those_of_a_paired_difference() -> None:
     difference = before.right.astype(float) - after.right
     expected = difference.mean() - 1.645 * stats.sem(difference)
     assert gate.low == pytest.approx(expected, abs=5e-4)
-
-
-def test_the_nearest_are_scikit_learns() -> None:
-    rng = np.random.default_rng(0)
-    among, of = (rng.normal(size=(n, 6)).astype(np.float32) for n in (500, 300))
-    indices, distances = nearest(of, among, 3)
-    expected, where = NearestNeighbors(n_neighbors=3).fit(among).kneighbors(of)
-    assert np.sort(distances, axis=1) == pytest.approx(expected, abs=1e-3)
-    assert (np.sort(indices, axis=1) == np.sort(where, axis=1)).all()
-
-
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (300, 500), (513, 1025)])
-def test_the_least_distances_are_scikit_learns(n: int, m: int) -> None:
-    rng = np.random.default_rng(0)
-    of, among = (rng.normal(size=(rows, 6)).astype(np.float32) for rows in (n, m))
-    expected = NearestNeighbors(n_neighbors=1).fit(among).kneighbors(of)[0][:, 0]
-    assert least_distance(of, among) == pytest.approx(expected, abs=1e-3)
 
 
 def test_g0_notices_copies_that_stay() -> None:
