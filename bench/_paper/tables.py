@@ -31,6 +31,8 @@ _COLUMNS = {
     "teacher_seconds": "teacher s",
 }
 
+_LONG = 1e5  # nats of KL z: a representer that learns hardly any noise is far from all others
+
 
 def table(rows: Sequence[Mapping[str, Any]], key: str = "method") -> str:
     """The rows in aligned columns, mean +- spread; columns that no row has are left out."""
@@ -61,4 +63,6 @@ def _cell(name: str, figure: Mapping[str, float] | None) -> str:
 def _number(name: str, value: float) -> str:
     if _COLUMNS[name].endswith("%"):
         return f"{100 * value:.2f}"
-    return f"{value:.0f}" if name == "steps" else f"{value:.3f}"
+    if name == "steps":
+        return f"{value:.0f}"
+    return f"{value:.3f}" if abs(value) < _LONG else f"{value:.1e}"
