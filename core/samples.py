@@ -74,7 +74,7 @@ __all__ = [
     "pick",
 ]
 
-DELETE_KEYS = 40_000  # one commit; its predicate stays under a megabyte
+DELETE_KEYS = 30_000  # one commit; its predicate stays under a megabyte
 DROP_WAIT_SECONDS = 10.0
 
 

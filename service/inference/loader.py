@@ -64,8 +64,9 @@ class Loader(Shelf):
         until = time.monotonic() + self.backend.settings.replica_lease_seconds
         self._round()
         while not self._settled() and time.monotonic() < until:
-            time.sleep(0.01)
-            if self._loading is None or self._loading.done():
+            loads = self._loading is not None and not self._loading.done()
+            time.sleep(0.01 if loads else self.backend.settings.poll_seconds)
+            if not self._settled():  # a round renews the lease, which a long load would outlast
                 self._round()
         self._thread.start()
 
@@ -215,6 +216,9 @@ class Loader(Shelf):
             self.announce(slot, version, self.load(model, dataset, version), retired=True)
         except FAULTS as error:
             slot.error = slot.error or str(error)
+        else:
+            if slot.wanted in slot.held:
+                slot.error = None
 
     def load(self, model: Model, dataset: Dataset, version: Version) -> Served:
         """The version in memory; raises one of `FAULTS`."""

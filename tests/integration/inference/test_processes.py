@@ -144,6 +144,26 @@ def test_one_that_joins_tries_again_what_the_others_answer_from(
     assert next(failures, None) is None
 
 
+def test_a_first_load_may_take_longer_than_the_lease(
+    engine: Engine, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is loaded is not thrown away, for the lease is renewed meanwhile."""
+    engine.backend.settings.replica_lease_seconds = 2
+    real, loads = loaders.Loader.load, []
+
+    def load(self: Loader, *what: object) -> object:
+        loads.append(what)
+        time.sleep(2.5)
+        return real(self, *what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loaders.Loader, "load", load)
+    one = start()
+    until(lambda: _answers(one, 1))
+    time.sleep(0.3)  # some more rounds
+    assert _answers(one, 1)
+    assert len(loads) == 1
+
+
 def test_one_that_joins_with_only_the_newest_turns_with_the_others(
     engine: Engine, start: Start
 ) -> None:
