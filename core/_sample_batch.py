@@ -51,7 +51,7 @@ class SampleBatch:
 class Pictures:
     """What a model learns of N samples: int32[N] labels, uint8[N, C, H, W] images.
 
-    Of many samples that lie far apart these columns are read in a quarter of the time of all.
+    Of many that lie far apart these columns are read in less than a third of the time of all.
     """
 
     labels: npt.NDArray[np.int32]

@@ -273,7 +273,7 @@ def jobs_beside(session: Session, job_id: str) -> dict[str, list[Job]]:
         .where(mine.job_id == job_id)
     )
     pairs = session.execute(query.order_by(JobRequest.job_id)).all()
-    ids = {job_id for _, job_id in pairs}
+    ids = {each for _, each in pairs}
     every = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(ids)))}
     found: dict[str, list[Job]] = {}
     for request_id, of_job in pairs:

@@ -89,9 +89,8 @@ class RFUSSConfig:
     """Settings of the calibrated RFU-SS. Raises ValueError naming the bad field.
 
     None leaves a setting to the recipe of the request's kind: ordinary samples, a pattern (a
-    trigger) or scattered wrong labels; one of convolutions
-    takes fewer samples a step and a lower rate.
-    steps: at most; checks begin at half as many. keep:
+    trigger) or scattered wrong labels; a network of convolutions takes fewer samples a step and a
+    lower rate. steps: at most; checks begin at half as many. keep:
     lambda, the share of the weights that is kept at the start. erased_batch, remaining_batch:
     samples a step; fewer when there are fewer. lr: Adam's. weighting: "equal_norm", "eq14" or
     "fixed" (at fixed_alpha). average: decay of the moving average of the weights, which is

@@ -21,6 +21,14 @@ def rule_for(scene: Scene, problem: Problem) -> StopRule:
     return StopRule(scene.model, problem, targets, seed=0, first=60)
 
 
+def surest(scene: Scene) -> tuple[Problem, torch.Tensor]:
+    """The hundred samples that the model is surest of, and their margins."""
+    problem = natural(scene, 200)
+    margin_E = margins(scene.model.logits(problem.erased.images), problem.erased.labels)
+    chosen = margin_E.argsort(descending=True)[:100]
+    return replace(problem, erased=problem.erased[chosen]), margin_E[chosen]
+
+
 def test_the_stop_rule_waits_and_wants_two_in_a_row(scene: Scene) -> None:
     problem = replace(scene.problem, erased=scene.references[:100])  # never seen in training
     class_E = problem.erased.labels
@@ -40,13 +48,9 @@ def test_the_stop_rule_refuses_the_model_before_and_a_ruined_one(scene: Scene) -
 
 def test_the_stop_rule_sees_a_shift_that_accuracy_does_not(scene: Scene) -> None:
     """Erased samples that are all right, but surer than any unseen one."""
-    problem = natural(scene, 200)
-    logits = scene.model.logits(problem.erased.images)
-    surest = margins(logits, problem.erased.labels).argsort(descending=True)[:100]
-    sure_problem = replace(problem, erased=problem.erased[surest])
-    class_E = sure_problem.erased.labels
-    targets = replace(fixed_targets(class_E), accuracy=1.0)
-    rule = StopRule(scene.model, sure_problem, targets, seed=0, first=60)
+    problem, _ = surest(scene)
+    targets = replace(fixed_targets(problem.erased.labels), accuracy=1.0)
+    rule = StopRule(scene.model, problem, targets, seed=0, first=60)
     assert not any(rule(scene.model, step) for step in (60, 70, 80))
 
 
@@ -55,12 +59,9 @@ def test_targets_that_are_far_themselves_may_be_met_where_a_label_is_contradicte
     scene: Scene, flagged: bool, passes: bool
 ) -> None:
     """As sure as their targets, which are surer than any unseen sample."""
-    problem = natural(scene, 200)
-    margin_E = margins(scene.model.logits(problem.erased.images), problem.erased.labels)
-    surest = margin_E.argsort(descending=True)[:100]
-    problem = replace(problem, erased=problem.erased[surest])
+    problem, margin_E = surest(scene)
     given = fixed_targets(problem.erased.labels, flagged=flagged, pattern=flagged)
-    targets = replace(given, accuracy=1.0, margin_E=margin_E[surest] + 1e-3)
+    targets = replace(given, accuracy=1.0, margin_E=margin_E + 1e-3)
     rule = StopRule(scene.model, problem, targets, seed=0, first=60)
     assert [rule(scene.model, step) for step in (60, 70)] == [False, passes]
 
@@ -70,14 +71,10 @@ def test_a_distance_may_be_as_far_from_the_targets_as_chance_has_it(
     scene: Scene, apart: int, passes: bool
 ) -> None:
     """So many of a hundred are surer than their targets, which are surer than references."""
-    problem = natural(scene, 200)
-    margin_E = margins(scene.model.logits(problem.erased.images), problem.erased.labels)
-    surest = margin_E.argsort(descending=True)[:100]
-    problem = replace(problem, erased=problem.erased[surest])
-    target_E = margin_E[surest]
-    target_E[:apart] = -4.0
+    problem, margin_E = surest(scene)
+    margin_E[:apart] = -4.0
     given = fixed_targets(problem.erased.labels, flagged=True, pattern=True)
-    targets = replace(given, accuracy=1.0, margin_E=target_E)
+    targets = replace(given, accuracy=1.0, margin_E=margin_E)
     rule = StopRule(scene.model, problem, targets, seed=0, first=60)
     assert [rule(scene.model, step) for step in (60, 70)] == [False, passes]
 
