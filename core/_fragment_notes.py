@@ -11,20 +11,20 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from core import _fragment_scans as scans
+from core._fragment_scans import Positions
 from core._sample_batch import SPLIT_CODE, Int64
 
-Positions = npt.NDArray[np.intp]
 Rows = tuple[str, ...]  # names the rows that a fragment has: its data files and its deletion file
 
-SCAN_ROWS = 65_536  # of one batch of a light column
-LOW_BITS = 2**16 - 1
 QUESTIONS = 16  # of which notes are kept
 DATA_SETS = 64  # whose splits and keys are known: a few numbers a fragment
 
@@ -69,6 +69,14 @@ class Noted(Generic[T]):
                 self._known.popitem(last=False)
         return answer
 
+    def carry(self, moves: Mapping[Rows, tuple[Rows, Callable[[T], T]]]) -> None:
+        """Know of each new fragment what is known of an old one, put through its function."""
+        with self._lock:
+            for known in self._known.values():
+                for old, (new, put) in moves.items():
+                    if old in known:
+                        known[new] = put(known[old])
+
 
 class FragmentNotes:
     """The notes of one process; threads may share them."""
@@ -85,7 +93,7 @@ class FragmentNotes:
         fragments = ds.get_fragments()
 
         def scan(new: list[int]) -> list[Positions]:
-            return _scan(ds, [fragments[number] for number in new], column, wanted)
+            return scans.where(ds, [fragments[number] for number in new], column, wanted)
 
         found = self._places.of(f"{ds.uri} {column} {_digest(wanted)}", fragments, scan)
         return _joined(_starts(fragments), found)
@@ -101,7 +109,7 @@ class FragmentNotes:
         fragments = [each for each, one in zip(ranges.fragments, hit, strict=True) if one]
 
         def scan(new: list[int]) -> list[Positions]:
-            return _scan_keys(ds, [fragments[number] for number in new], wanted)
+            return scans.where_keys(ds, [fragments[number] for number in new], wanted)
 
         found = self._places.of(_by_key(ds, wanted), fragments, scan)
         return _joined(ranges.start[hit], found)
@@ -118,6 +126,29 @@ class FragmentNotes:
 
         self._places.of(_by_key(ds, np.sort(keys)), fragments, known)
 
+    def deleted(self, before: list[Any], after: list[Any], where: Positions) -> None:
+        """Carry the places over a deletion of the rows at these positions, which ascend.
+
+        before, after: the fragments of the two versions. One from which another process deleted
+        in between has lost more rows than these, and is read again.
+        """
+        starts, there = _starts(before), {each.fragment_id: each for each in after}
+        cuts = np.searchsorted(where, np.append(starts, starts[-1:] + before[-1].count_rows()))
+        moves = {}
+        for number, old in enumerate(before):
+            gone = where[cuts[number] : cuts[number + 1]] - starts[number]
+            new = there.get(old.fragment_id)
+            if len(gone) and new and new.num_deletions == old.num_deletions + len(gone):
+                moves[_rows_of(old)] = (_rows_of(new), partial(_without, gone=gone))
+        self._places.carry(moves)
+
+    def rewritten(self, old: Any, new: Any) -> None:
+        """Carry what is known of a fragment over to the one with its rows, in their order."""
+        names = (_rows_of(old), _rows_of(new))
+        self._places.carry({names[0]: (names[1], _same)})
+        self._splits.carry({names[0]: (names[1], _same)})
+        self._ends.carry({names[0]: (names[1], _same)})
+
     def with_split(self, ds: Any, code: int) -> tuple[list[Any], Int64, int]:
         """The fragments that have rows of a split, where each begins, and how many such rows there
         are in all.
@@ -131,7 +162,7 @@ class FragmentNotes:
 
     def _counts(self, ds: Any, fragments: list[Any]) -> Int64:
         def count(new: list[int]) -> list[list[int]]:
-            return _count_splits(ds, [fragments[number] for number in new])
+            return scans.split_counts(ds, [fragments[number] for number in new])
 
         counted = self._splits.of(ds.uri, fragments, count)
         return np.array(counted, np.int64).reshape(-1, len(SPLIT_CODE))
@@ -145,7 +176,7 @@ class FragmentNotes:
         fragments, starts, _ = self.with_split(ds, code)
         if not fragments:
             return np.empty(0, np.intp)
-        found = _stream(ds, fragments, "split", lambda codes: np.flatnonzero(codes == code))
+        found = scans.where_split(ds, fragments, code)
         return _joined(starts, found)
 
     def whole(self, ds: Any, code: int, below: int) -> tuple[Int64, npt.NDArray[np.bool_]]:
@@ -156,15 +187,14 @@ class FragmentNotes:
         return ranges.start, (counts == ranges.rows) & (ranges.last < below)
 
     def key_ranges(self, ds: Any) -> KeyRanges:
-        """Two rows are read of each fragment that is not known: 64k rows each."""
+        """Two rows are read of each fragment of which nothing is known."""
         fragments = [each for each in ds.get_fragments() if each.count_rows()]
         rows = np.array([each.count_rows() for each in fragments], np.int64)
         start = np.cumsum(rows) - rows
 
         def ends(new: list[int]) -> list[tuple[int, int]]:
-            at = np.stack([start[new], start[new] + rows[new] - 1], axis=1).reshape(-1)
-            keys = ds.take(at.tolist(), columns=["key"]).column("key").to_pylist()
-            return list(zip(keys[::2], keys[1::2], strict=True))
+            at = np.stack([start[new], start[new] + rows[new] - 1], axis=1)
+            return scans.key_ends(ds, [fragments[number] for number in new], at)
 
         known = np.array(self._ends.of(ds.uri, fragments, ends), np.int64).reshape(-1, 2)
         return KeyRanges(fragments, start, rows, known[:, 0], known[:, 1])
@@ -188,76 +218,19 @@ def _rows_of(fragment: Any) -> Rows:
     return (*(file.path for file in fragment.data_files()), *([deletion] if deletion else []))
 
 
+def _without(there: Positions, gone: Positions) -> Positions:
+    """Positions in a fragment once the rows at `gone` have left it; both ascend."""
+    left: Positions = np.setdiff1d(there, gone, assume_unique=True)
+    return left - np.searchsorted(gone, left)
+
+
+def _same(known: T) -> T:
+    return known
+
+
 def _by_key(ds: Any, wanted: Int64) -> str:
     return f"{ds.uri} with key {_digest(wanted)}"
 
 
 def _digest(wanted: Int64) -> str:
     return hashlib.sha256(wanted.tobytes()).hexdigest()
-
-
-def _scan(ds: Any, fragments: list[Any], column: str, wanted: Int64) -> list[Positions]:
-    """For each fragment where in it the wanted rows are.
-
-    One pass over the column in a stream. Most rows are ruled out by their low 16 bits, with one
-    look at a table: a filter of Lance's takes twice as long, a binary search of each row eight
-    times.
-    """
-    may_be = np.zeros(LOW_BITS + 1, np.bool_)
-    may_be[wanted & LOW_BITS] = True
-
-    def in_batch(numbers: Int64) -> Positions:
-        rows = np.flatnonzero(may_be[numbers & LOW_BITS])
-        found = numbers[rows]
-        right: Positions = rows[wanted[np.searchsorted(wanted[:-1], found)] == found]
-        return right
-
-    return _stream(ds, fragments, column, in_batch)
-
-
-def _scan_keys(ds: Any, fragments: list[Any], wanted: Int64) -> list[Positions]:
-    """The same for keys, which ascend: the few are looked for among the many."""
-
-    def in_batch(keys: Int64) -> Positions:
-        at = np.searchsorted(keys[:-1], wanted)
-        right: Positions = at[keys[at] == wanted]
-        return right
-
-    return _stream(ds, fragments, "key", in_batch)
-
-
-def _count_splits(ds: Any, fragments: list[Any]) -> list[list[int]]:
-    """For each fragment how many rows of each split it has."""
-    counts = np.zeros((len(fragments), len(SPLIT_CODE)), np.int64)
-    end = np.cumsum([each.count_rows() for each in fragments])
-    start = 0
-    scanner = ds.scanner(
-        columns=["split"], fragments=fragments, scan_in_order=True, batch_size=SCAN_ROWS
-    )
-    for batch in scanner.to_batches():
-        codes = batch.column("split").to_numpy()
-        first = int(np.searchsorted(end, start, "right"))
-        cuts = end[first:] - start
-        for number, part in enumerate(np.split(codes, cuts[cuts < len(codes)]), first):
-            counts[number] += np.bincount(part, minlength=len(SPLIT_CODE))
-        start += len(codes)
-    found: list[list[int]] = counts.tolist()
-    return found
-
-
-def _stream(
-    ds: Any, fragments: list[Any], column: str, in_batch: Callable[[Int64], Positions]
-) -> list[Positions]:
-    pieces, start = [np.empty(0, np.intp)], 0
-    scanner = ds.scanner(
-        columns=[column], fragments=fragments, scan_in_order=True, batch_size=SCAN_ROWS
-    )
-    for batch in scanner.to_batches():
-        numbers = batch.column(column).to_numpy()
-        pieces.append(start + in_batch(numbers))
-        start += len(numbers)
-    there = np.concatenate(pieces)
-    end = np.cumsum([each.count_rows() for each in fragments])
-    starts = np.concatenate([[0], end[:-1]])
-    parts = np.split(there, np.searchsorted(there, end[:-1]))
-    return [part - start for part, start in zip(parts, starts, strict=True)]

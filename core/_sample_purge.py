@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from core._fragment_notes import FragmentNotes
 from core._writer_locks import Check
 
 
@@ -27,21 +28,27 @@ class Purge:
     complete: bool
 
 
-def rewrite_fragments(ds: Any, rewritten: set[int], check: Check) -> None:
-    """Rewrite every fragment that holds deleted rows; their numbers go into `rewritten`.
+def rewrite_fragments(ds: Any, rewritten: set[int], notes: FragmentNotes, check: Check) -> None:
+    """Rewrite every fragment that holds deleted rows; their numbers go into `rewritten`, and what
+    is known of them goes with their rows.
 
     One at a time: Lance would merge neighbours past the limit of a fragment's rows, and a
     rewrite that loses to a concurrent deletion then costs one fragment's work, not all.
     """
     for one in [old.fragment_id for old in ds.get_fragments() if old.num_deletions]:
         check()
+        before = {old.fragment_id: old for old in ds.get_fragments()}
+        if one not in before:
+            continue  # another process rewrote it
         ds.optimize.compact_files(
             materialize_deletions_threshold=0.0,  # at its default, a few rows stay
-            excluded_fragment_ids=[
-                other.fragment_id for other in ds.get_fragments() if other.fragment_id != one
-            ],
+            excluded_fragment_ids=[other for other in before if other != one],
         )
         rewritten.add(one)
+        after = {new.fragment_id: new for new in ds.get_fragments()}
+        new = list(after.keys() - before.keys())
+        if len(new) == 1 and after[new[0]].count_rows() == before[one].count_rows():
+            notes.rewritten(before[one], after[new[0]])
 
 
 def remove_versions(ds: Any, rewritten: int, alone: bool) -> Purge:

@@ -45,9 +45,18 @@ class SampleReader(LanceStore):
 
     def find_subject(self, dataset: str, subjects: Iterable[int]) -> Found:
         """The samples of these subjects, in stored order; none is no error."""
-        wanted = np.unique(np.fromiter((int(subject) for subject in subjects), np.int64))
-        table = self._retry(dataset, lambda ds: reads.of_subjects(ds, wanted, self._notes))
+        table = self._of_subjects(dataset, subjects, LIGHT)
         return Found(*(table.column(name).to_numpy() for name in LIGHT))
+
+    def keys_of_subjects(self, dataset: str, subjects: Iterable[int]) -> Int64:
+        """The keys of their samples, in stored order: where people lie far apart, in a third of
+        the time."""
+        found = self._of_subjects(dataset, subjects, ["key"])
+        return np.asarray(found.column("key").to_numpy(), np.int64)
+
+    def _of_subjects(self, dataset: str, subjects: Iterable[int], names: Sequence[str]) -> pa.Table:
+        wanted = np.unique(np.fromiter((int(subject) for subject in subjects), np.int64))
+        return self._retry(dataset, lambda ds: reads.of_subjects(ds, wanted, self._notes, names))
 
     def subjects_of(self, dataset: str, keys: Iterable[int]) -> dict[int, int]:
         """The number of each sample's subject, by key; keys that are not there are left out."""
@@ -78,6 +87,8 @@ class SampleReader(LanceStore):
 
         def find(ds: Any) -> Int64:
             where = self._notes.with_keys(ds, wanted)
+            if len(where) == len(wanted):
+                return wanted
             found = ds.take(where.tolist(), columns=["key"]).column("key").to_numpy()
             return np.sort(np.asarray(found, np.int64))
 

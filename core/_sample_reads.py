@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core import _sample_batch as columns
-from core._fragment_notes import FragmentNotes, Positions
+from core._fragment_notes import FragmentNotes
+from core._fragment_scans import Positions
 from core._sample_batch import SPLIT_CODE, Int64, Pictures, SampleBatch, Split
 
 SCAN_GAIN = 64  # a row costs so much less in a scan than by position (measured at 10^6 rows)
@@ -70,10 +71,13 @@ def copies(ds: Any, keys: Int64, notes: FragmentNotes) -> Int64:
     return np.sort(alike.keys[np.array(same, np.bool_)])
 
 
-def of_subjects(ds: Any, subjects: Int64, notes: FragmentNotes) -> pa.Table:
-    """The light columns of these subjects' rows, in stored order; the subjects ascend."""
+def of_subjects(
+    ds: Any, subjects: Int64, notes: FragmentNotes, names: Sequence[str] = columns.LIGHT
+) -> pa.Table:
+    """The light columns of these subjects' rows, in stored order, or some of them; "key" is one.
+    The subjects ascend."""
     where = notes.where(ds, "subject", subjects)
-    found = ds.take(where.tolist(), columns=columns.LIGHT)
+    found = ds.take(where.tolist(), columns=list(names))
     notes.known_keys(ds, found.column("key").to_numpy(), where)  # most often asked for next
     return found
 
@@ -195,6 +199,24 @@ def load(ds: Any, split: Split, banned: Int64, notes: FragmentNotes) -> SampleBa
         part = columns.from_arrow(pa.table(piece), shape)
         columns.put(room, part, ~np.isin(part.keys, banned))
     return columns.filled(room)
+
+
+def addresses(ds: Any, where: Positions) -> list[int]:
+    """Lance's addresses of the rows at these positions, which ascend: the number of the fragment,
+    and the row's place in its files. Only fragments with deleted rows have to be asked."""
+    fragments = ds.get_fragments()
+    rows = np.array([each.count_rows() for each in fragments], np.int64)
+    start = np.cumsum(rows) - rows
+    at = np.searchsorted(start, where, "right") - 1
+    numbers = np.array([each.fragment_id for each in fragments], np.int64)
+    found = (numbers[at] << 32) + where - start[at]
+    lost = np.array([each.num_deletions > 0 for each in fragments], np.bool_)[at]
+    if lost.any():
+        found[lost] = (
+            ds.take(where[lost].tolist(), columns=["_rowaddr"]).column("_rowaddr").to_numpy()
+        )
+    addresses: list[int] = found.tolist()
+    return addresses
 
 
 def keys_in(ds: Any, least: int, most: int, notes: FragmentNotes) -> Int64:

@@ -195,7 +195,7 @@ def _open_requests(
     """Requests, not ended yet, that would erase something of what the hold covers."""
     keys, people = list(owners), set(owners.values())
     if hold.subject_id is not None:
-        keys = backend.samples.find_subject(hold.dataset_id, [hold.subject_id]).keys.tolist()
+        keys = backend.samples.keys_of_subjects(hold.dataset_id, [hold.subject_id]).tolist()
         people = {hold.subject_id}
     named = select(RequestSample.request_id).where(RequestSample.key.in_(keys))
     query = select(ErasureRequest.id).where(

@@ -7,9 +7,10 @@ dark pixels and cuts names into symbols; it would save a few per cent on small i
 
 There is no index: each is one more copy that must be destroyed, and Lance writes all of it anew
 with every compaction, which then costs what the whole data set does. A key is found by the first
-and last key of each fragment. Subjects and copies are found by a scan of one column of eight bytes
-a row, in a stream: at 10^7 rows a fifth of a second of CPU time (docs/scale.md). What was found in
-a fragment is noted while it stays as it is (core/_fragment_notes.py).
+and last key of each fragment, subjects by the least and the greatest: what is said of a fragment
+in the manifest (core/_fragment_facts.py). In fragments that may hold a subject, and for copies in
+all, one column of eight bytes a row is scanned, in a stream (docs/scale.md). What was found in a
+fragment is noted while it stays as it is (core/_fragment_notes.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 
 from core import _sample_batch as columns
 from core import _sample_reads as reads
+from core._fragment_facts import Facts, by_file, facts_in, missing, say
 from core._fragment_notes import FragmentNotes
 from core._lance import (
     FORMAT,
@@ -168,13 +170,18 @@ class SampleStore(SampleReader):
         try:
             with self._writing(dataset) as check:
                 fragments: list[Any] = []
+                facts: list[Facts] = []
                 checked = columns.checked(batches, schema, partial(self._keys_in, dataset))
                 for table in columns.by_fragment(checked, schema):
                     fragments += self._write(dataset, table)
+                    facts.append(facts_in(table))
                     rows += table.num_rows
                     if progress is not None:
                         progress(rows)
                 if fragments:
+                    # First: of files that come into no version a purge takes out what is said.
+                    said = by_file(fragments, facts)
+                    self._retry(dataset, lambda ds: say(ds, said, check))
                     self._commit_append(dataset, fragments, check)
         except BaseException:
             self._clean(dataset, wait_seconds=0)  # what was written belongs to no version
@@ -213,8 +220,9 @@ class SampleStore(SampleReader):
         """
         rewritten: set[int] = set()
         with self._writing(dataset) as check:
-            self._retry(dataset, lambda ds: rewrite_fragments(ds, rewritten, check))
-        reached("purge:after-compaction")
+            self._retry(dataset, lambda ds: rewrite_fragments(ds, rewritten, self._notes, check))
+            reached("purge:after-compaction")
+            self._retry(dataset, lambda ds: say(ds, missing(ds), check))
         purge = self._clean(dataset, wait_seconds, exclusive, len(rewritten))
         reached("purge:after-cleanup")
         return purge
@@ -244,10 +252,13 @@ def _delete(ds: Any, keys: Int64, notes: FragmentNotes, check: Check) -> int:
     where = notes.with_keys(ds, keys)
     if not len(where):
         return 0
-    addresses = ds.take(where.tolist(), columns=["_rowaddr"]).column("_rowaddr").to_pylist()
-    by_key = reads.is_in("key", keys.tolist())
+    before, by_key = ds.get_fragments(), reads.is_in("key", keys.tolist())
+    addresses = reads.addresses(ds, where)
     found = _deleted(ds, f"{reads.is_in('_rowaddr', addresses)} AND {by_key}", check)
-    return found + (_deleted(ds, by_key, check) if found < len(where) else 0)
+    if found < len(where):
+        return found + _deleted(ds, by_key, check)
+    notes.deleted(before, ds.get_fragments(), where)
+    return found
 
 
 def _deleted(ds: Any, predicate: str, check: Check) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 import sys
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from core import first_key, logs, production
+from core import first_key, garbage, logs, production
 from core.errors import Invalid, LetheError
 from core.settings import Settings, read_settings
 from lethe.console import note
@@ -164,14 +163,12 @@ def application() -> FastAPI:
 
 
 def _settled(lifespan: Lifespan[Any]) -> Lifespan[Any]:
-    """Once all is loaded, leave it out of every later search for garbage: a search of all that
-    PyTorch and the rest have made holds every call up for a tenth of a second."""
+    """Once all is loaded, no call waits for a search through it for garbage."""
 
     @asynccontextmanager
     async def started(app: Any) -> AsyncIterator[Any]:
         async with lifespan(app) as state:
-            gc.collect()
-            gc.freeze()
+            garbage.settle()
             yield state
 
     return started

@@ -17,7 +17,7 @@ from celery import Celery, signals
 from celery.apps.worker import Worker
 from celery.worker import state as celery_state
 
-from core import deadlines, logs, migrate, rotation, tracing
+from core import deadlines, garbage, logs, migrate, rotation, tracing
 from core.backend import open_backend
 from core.demands import classes
 from core.queue import TASK, celery_app, queue_of
@@ -38,6 +38,7 @@ class Child:
         self._engine: Any = None
         self._sweep: Any = None
         self._courier: Any = None
+        self._work: Any = None
 
     def open(self, **_: Any) -> None:
         """Open the backend and the device, start to sweep and to call back."""
@@ -46,6 +47,7 @@ class Child:
         from worker.courier import Courier
         from worker.engine import Engine, choose_device
         from worker.sweep import Sweep
+        from worker.tasks import work
 
         # Some send SIGTERM to every process of a service: the parent alone decides on its end.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -55,16 +57,16 @@ class Child:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         backend = open_backend(self._settings)
         self._engine = Engine(backend, choose_device(self._settings.device), self._closing)
+        self._work = work
         self._sweep = Sweep(backend, self._engine.owner, lambda: self._engine.offer)
         self._sweep.start()
         self._courier = Courier(backend, self._engine.owner)
         self._courier.start()
+        garbage.settle()
 
     def work(self, woken_for: str) -> None:
         """The task's body."""
-        from worker.tasks import work
-
-        work(self._engine, woken_for)
+        self._work(self._engine, woken_for)
 
     def close(self, **_: Any) -> None:
         """Stop sweeping and calling back, give connections back."""

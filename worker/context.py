@@ -119,7 +119,7 @@ class Context:
                 )
             ).all()
         subjects = {r.subject_id for r in requests if r.subject_id is not None}
-        found = backend.samples.find_subject(self.dataset.id, sorted(subjects)).keys
+        found = backend.samples.keys_of_subjects(self.dataset.id, subjects)
         return np.unique(np.concatenate([found, np.array(named, dtype=np.int64)]))
 
     @cached_property
@@ -132,6 +132,14 @@ class Context:
         samples = self.engine.backend.samples
         keys = self.keys_of(self.requests)
         return samples.take(self.dataset.id, samples.there(self.dataset.id, keys))
+
+    def samples_with(self, keys: NDArray[np.int64]) -> SampleBatch:
+        """The samples with these keys, which ascend and are there. A row never changes: what was
+        read of the erased samples is not read again."""
+        at = np.searchsorted(self.erased.keys, keys)
+        if np.array_equal(self.erased.keys[at[at < len(self.erased)]], keys):
+            return pick(self.erased, at)
+        return self.engine.backend.samples.take(self.dataset.id, keys)
 
     @cached_property
     def copies(self) -> int:
@@ -161,7 +169,7 @@ class Context:
         if self.canary_group is None:
             return None
         samples, name = self.engine.backend.samples, self.dataset.id
-        keys = samples.find_subject(name, [canaries.subject_of(self.canary_group.number)]).keys
+        keys = samples.keys_of_subjects(name, [canaries.subject_of(self.canary_group.number)])
         return samples.take(name, keys)
 
     @cached_property

@@ -93,7 +93,7 @@ def _destroy_canaries(context: Context) -> int:
 def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[str, Any]:
     backend, name = context.engine.backend, context.dataset.id
     keys = _there(context, deletable)
-    batch = backend.samples.take(name, keys)
+    batch = context.samples_with(keys)
     identities, dataset = backend.identities, context.dataset
     plan = _plan(context, deletable, batch)
     with backend.db.transaction() as tx:

@@ -15,7 +15,7 @@ import torch
 from sqlalchemy import select, update
 
 from bench._scale.build import DATASET, settings_of
-from core import datasets
+from core import datasets, garbage
 from core.backend import Backend, open_backend
 from core.incoming import HoldBack
 from core.intake import NewRequest, submit
@@ -96,6 +96,7 @@ def main(home: Path, erased: int, how: str) -> None:
             )
         compaction = Compaction()
         compaction.of(backend.samples)
+        garbage.settle()  # as a worker does before it takes a job
         began, cpu = time.perf_counter(), time.process_time()
         tasks.work(Engine(backend, "cpu"), "by hand")
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu

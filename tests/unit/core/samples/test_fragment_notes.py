@@ -10,7 +10,7 @@ import lance
 import numpy as np
 import pytest
 
-from core import _fragment_notes
+from core import _fragment_scans
 from core import _sample_reads as reads
 from core._fragment_notes import QUESTIONS, FragmentNotes
 from core.samples import SPLIT_CODE, SampleStore, TooFewSamples
@@ -146,7 +146,7 @@ def test_a_split_is_read_where_it_lies(store: SampleStore, root: Path) -> None:
 def test_splits_are_counted_over_batches_and_gaps(
     store: SampleStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_fragment_notes, "SCAN_ROWS", 33)
+    monkeypatch.setattr(_fragment_scans, "SCAN_ROWS", 33)
     notes = FragmentNotes()
     for gone in ([], [5], range(200, 300), range(500, ROWS)):
         store.delete("digits", gone)

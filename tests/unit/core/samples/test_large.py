@@ -18,11 +18,18 @@ from tests.unit.core.samples.making import ROWS, SHAPE, assert_batch, batch_of, 
 
 
 class Watched:
-    """A data set that notes which fragments are scanned; "digits" has six of a hundred rows."""
+    """A data set that notes which fragments are scanned; "digits" has six of a hundred rows.
 
-    def __init__(self, root: Path, name: str = "digits") -> None:
+    known: whether it tells what was said of each when it was written; older data sets do not.
+    """
+
+    def __init__(self, root: Path, name: str = "digits", *, known: bool = False) -> None:
         self._ds: Any = lance.dataset(str(root / f"{name}.lance"))
+        self._known = known
         self.scanned: list[list[int]] = []
+
+    def config(self) -> dict[str, str]:
+        return self._ds.config() if self._known else {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ds, name)

@@ -1,0 +1,254 @@
+"""What the manifest says of a fragment is so, and saves looking into it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import _fragment_scans
+from core import _sample_batch as columns
+from core._fragment_facts import Facts, facts_in, facts_of
+from core._fragment_notes import FragmentNotes
+from core.samples import SPLIT_CODE, SPLITS, SampleStore
+from tests.unit.core.samples.making import ROWS, SHAPE, batch_of
+from tests.unit.core.samples.test_large import Watched
+
+LIGHT = ["key", "subject", "split"]
+
+
+def opened(root: Path) -> Any:
+    return lance.dataset(str(root / "digits.lance"))
+
+
+def said(root: Path) -> list[Facts | None]:
+    ds = opened(root)
+    return facts_of(ds, ds.get_fragments())
+
+
+def is_so(root: Path) -> bool:
+    """Of every fragment something is said; of whole ones exactly what is in it, and of others
+    nothing that a row in it would contradict."""
+    ds = opened(root)
+    for fragment, facts in zip(ds.get_fragments(), said(root), strict=True):
+        there = facts_in(ds.scanner(columns=LIGHT, fragments=[fragment]).to_table())
+        if facts is None:
+            return False
+        if not fragment.num_deletions and facts != there:
+            return False
+        inside = facts.least <= there.least <= there.most <= facts.most
+        if not inside or not facts.first <= there.first <= there.last <= facts.last:
+            return False
+    return True
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many fragments each scan of a store reads."""
+    read: list[int] = []
+    stream = _fragment_scans._stream
+
+    def noted(ds: Any, fragments: list[Any], *rest: Any) -> Any:
+        read.append(len(fragments))
+        return stream(ds, fragments, *rest)
+
+    monkeypatch.setattr(_fragment_scans, "_stream", noted)
+    return read
+
+
+# Writers: how many samples come of how many people, which of those there go, or a purge.
+append = st.tuples(st.just("append"), st.integers(1, 40), st.integers(1, 6))
+delete = st.tuples(st.just("delete"), st.integers(1, 30), st.integers(0, 2**16))
+purge = st.tuples(st.just("purge"), st.just(0), st.just(0))
+
+
+@settings(max_examples=20)
+@given(st.lists(st.one_of(append, append, delete, delete, purge), min_size=2, max_size=9))
+def test_what_is_said_and_noted_is_so_whatever_is_done(does: list[tuple[str, int, int]]) -> None:
+    """One store asks after each step, so that it has notes; another has none."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        noting = SampleStore(folder)
+        noting.create("digits", SHAPE)
+        there: dict[int, tuple[int, int]] = {}
+        nobody = 0
+        for what, many, number in does:
+            if what == "append":
+                first = nobody
+                batch = batch_of(range(first, first + many))
+                mine = replace(
+                    batch,
+                    subjects=batch.keys % number,
+                    splits=(batch.keys // 7 % len(SPLITS)).astype(np.int8),
+                )
+                noting.append("digits", [mine])
+                for key, of, split in zip(mine.keys, mine.subjects, mine.splits, strict=True):
+                    there[int(key)] = (int(of), int(split))
+                nobody += many
+            elif what == "delete":
+                keys = list(there)
+                some = np.random.default_rng(number).permutation(len(keys))[:many]
+                assert noting.delete("digits", [keys[at] for at in some]) == len(some)
+                for at in some:
+                    del there[keys[at]]
+            else:
+                noting.purge("digits")
+            assert is_so(root)
+            for store in (noting, SampleStore(folder)):
+                for people in ([0, 3], [5], [2, 9]):
+                    wanted = [key for key, (of, _) in there.items() if of in people]
+                    assert sorted(store.keys_of_subjects("digits", people)) == wanted
+                assert store.there("digits", range(nobody)).tolist() == list(there)
+                for split, code in SPLIT_CODE.items():
+                    of_it = [key for key, (_, at) in there.items() if at == code]
+                    assert sorted(store.load("digits", split).keys) == of_it
+                    assert store.more_than("digits", len(of_it) - 1, split)
+                    assert not store.more_than("digits", len(of_it), split)
+
+
+def test_only_fragments_that_may_hold_somebody_are_read(store: SampleStore, root: Path) -> None:
+    ds = Watched(root, known=True)
+    found = FragmentNotes().where(ds, "subject", np.array([3, 42, 10**6]))
+    assert found.tolist() == [*range(30, 40), *range(420, 430)]
+    assert ds.scanned == [[0, 4]]
+    assert len(FragmentNotes().where(ds, "subject", np.array([10**6]))) == 0
+    assert ds.scanned[1:] == []
+    store.delete("digits", range(35, 100))
+    ds = Watched(root, known=True)
+    wanted = np.array([3, 9])
+    assert FragmentNotes().where(ds, "subject", wanted).tolist() == [*range(30, 35)]
+    assert ds.scanned == [[0]], "subject 9 may have been in it when it was written"
+
+
+def test_splits_and_keys_are_read_only_of_what_lost_rows(store: SampleStore, root: Path) -> None:
+    store.delete("digits", [0, 101])
+    taken: list[list[int]] = []
+
+    class Taking(Watched):
+        def take(self, at: list[int], **options: Any) -> Any:
+            taken.append(at)
+            return self._ds.take(at, **options)
+
+    notes, ds = FragmentNotes(), Taking(root, known=True)
+    ranges = notes.key_ranges(ds)
+    assert ranges.first.tolist() == [1, 100, 200, 300, 400, 500]
+    assert ranges.last.tolist() == [99, 199, 299, 399, 499, 599]
+    assert taken == [[0, 98, 99, 197]]
+    assert notes.split_size(ds, SPLIT_CODE["train"]) == ROWS // 4 - 1
+    assert notes.split_size(ds, SPLIT_CODE["reference"]) == ROWS // 4 - 1
+    assert ds.scanned == [[0, 1]]
+
+
+def test_a_purge_tells_of_what_it_wrote_and_of_older_data_sets(
+    store: SampleStore, root: Path
+) -> None:
+    ds = opened(root)
+    ds.update_config(dict.fromkeys(ds.config()))
+    assert said(root) == [None] * 6
+    assert store.keys_of_subjects("digits", [3]).tolist() == list(range(30, 40))
+    store.delete("digits", [*range(5), *range(500, ROWS)])
+    store.purge("digits")
+    assert is_so(root)
+    assert len(opened(root).config()) == 5, "of the one that is gone nothing is said"
+    first = SampleStore(str(root)).find_subject("digits", [0])
+    assert first.keys.tolist() == list(range(5, 10))
+
+
+def test_what_is_said_of_so_many_other_rows_is_not_taken(store: SampleStore, root: Path) -> None:
+    ds = opened(root)
+    name, text = next(iter(ds.config().items()))
+    ds.update_config({name: text.replace("100", "99", 1)})
+    assert said(root).count(None) == 1
+    for subject in range(ROWS // 10):
+        assert len(store.keys_of_subjects("digits", [subject])) == 10
+
+
+def test_an_append_that_fails_leaves_no_word_behind(
+    store: SampleStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LostError(Exception):
+        pass
+
+    def commit(*_: object) -> None:
+        assert len(opened(root).config()) == 7, "it is said before the rows are there"
+        raise LostError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_commit_append", commit)
+        with pytest.raises(LostError):
+            store.append("digits", [batch_of(range(ROWS, ROWS + 5))])
+    assert store.count("digits") == ROWS
+    store.purge("digits")
+    assert len(opened(root).config()) == 6
+
+
+def test_what_was_found_is_known_after_a_deletion_and_a_purge(
+    store: SampleStore, reading: list[int]
+) -> None:
+    """The people lose some samples, and others beside them too."""
+    people = [3, 4, 21]
+    assert len(store.keys_of_subjects("digits", people)) == 30
+    gone = [10, 11, 31, 32, 39, 45, 99, 219]
+    store.delete("digits", gone)
+    reading.clear()
+    left = [*(key for key in range(30, 50) if key not in gone), *range(210, 219)]
+    assert store.keys_of_subjects("digits", people).tolist() == left
+    store.purge("digits")
+    assert store.keys_of_subjects("digits", people).tolist() == left
+    assert sum(reading) == 0, "their places follow from what was deleted"
+    store.delete("digits", [200])
+    reading.clear()
+    assert store.keys_of_subjects("digits", people).tolist() == left
+    assert sum(reading) == 0
+
+
+def test_what_another_deletes_is_read_again(
+    store: SampleStore, root: Path, reading: list[int]
+) -> None:
+    rival = SampleStore(str(root))
+    store.keys_of_subjects("digits", [3, 21])
+    rival.delete("digits", [5, 30])
+    reading.clear()
+    found = store.keys_of_subjects("digits", [3, 21]).tolist()
+    assert found == [*range(31, 40), *range(210, 220)]
+    assert reading == [1]
+
+
+def test_what_another_deletes_in_between_is_read_again(
+    store: SampleStore, root: Path, reading: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rival's deletion comes after the rows were looked for and before they are deleted."""
+    rival, turns = SampleStore(str(root)), [0]
+    delete = lance.LanceDataset.delete
+
+    def late(ds: Any, predicate: str) -> Any:
+        turns[0] += 1
+        if turns[0] == 1:
+            rival.delete("digits", [34, 210])
+        return delete(ds, predicate)
+
+    store.keys_of_subjects("digits", [3, 21])
+    monkeypatch.setattr(lance.LanceDataset, "delete", late)
+    assert store.delete("digits", [30, 31]) == 2
+    reading.clear()
+    left = [32, 33, *range(35, 40), *range(211, 220)]
+    assert store.keys_of_subjects("digits", [3, 21]).tolist() == left
+    assert sum(reading) == 2, "both fragments lost more than this store deleted"
+
+
+def test_facts_are_of_the_rows_in_a_table() -> None:
+    batch = batch_of(range(40, 60))
+    table = columns.to_arrow(batch, columns.schema_of(SHAPE))
+    assert facts_in(table) == Facts(20, 40, 59, 4, 5, (5, 5, 5, 5))
+    facts = facts_in(table)
+    assert facts.may_hold(np.array([4]))
+    assert facts.may_hold(np.array([0, 5, 9]))
+    assert not facts.may_hold(np.array([0, 3, 6]))
+    assert not facts.may_hold(np.array([], np.int64))
