@@ -33,9 +33,10 @@ def destroy(context: Context) -> str:
     _wait_for_replicas(context)
     reached("destroy:after-swap")
     deletable = _deletable(context)
-    planted = _destroy_canaries(context)
+    _destroy_canaries(context)
     samples = _destroy_samples(context, deletable) if deletable else None
-    if planted and samples is None:
+    if context.canary_group is not None and samples is None:
+        # Whether it deleted them or found them deleted: one that died may not have come to this.
         context.engine.backend.samples.purge(context.dataset.id)
     versions = _destroy_versions(context)
     context.engine.backend.scratch.destroy(context.job.id)
@@ -82,12 +83,11 @@ def _deletable(context: Context) -> list[ErasureRequest]:
     return found
 
 
-def _destroy_canaries(context: Context) -> int:
+def _destroy_canaries(context: Context) -> None:
     """Delete the canaries of the job's group, so that no later training learns them again."""
     planted = context.canaries
-    if planted is None or not len(planted):
-        return 0
-    return context.engine.backend.samples.delete(context.dataset.id, planted.keys.tolist())
+    if planted is not None:
+        context.engine.backend.samples.delete(context.dataset.id, planted.keys.tolist())
 
 
 def _destroy_samples(context: Context, deletable: list[ErasureRequest]) -> dict[str, Any]:

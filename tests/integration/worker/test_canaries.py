@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.conftest import SECRET
 from tests.integration.capturing import captured
 from tests.integration.checking import check, same
 from tests.integration.conftest import Erase, look
+from tests.integration.worker.disturbing import killed_at
 from tests.unit.service.reading import Page
 from worker import tasks
 from worker.engine import Engine
@@ -187,6 +189,30 @@ def test_canaries_of_a_request_that_waits_for_another_model_are_gone_at_once(
     assert taken == {0: job.id, 1: second.id}
 
 
+def test_canaries_that_one_who_died_had_deleted_are_destroyed_by_who_takes_over(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second model must forget as well, so that the job deletes no sample but the canaries."""
+    backend = engine.backend
+    first_training(backend, "second", "digits", epochs=5, device="cpu", seed=1)
+    wanted = NewRequest(model="digits", subject_id=trained_on(engine, 1)[0])
+    submitted = submit(backend, wanted, key_id=None)
+    with backend.db.transaction() as tx:  # the other model's job stays in the queue
+        later = tx.now + timedelta(days=1)
+        others = update(Job).where(Job.id.not_in(mine(backend, submitted.job_ids)))
+        tx.session.execute(others.values(not_before=later))
+    picture = backend.samples.take(dataset_of(backend), first_canary(backend)).images[0].tobytes()
+    assert holding(engine, picture)
+    killed_at(engine, monkeypatch, "purge:after-compaction", 1)
+    assert canaries_left(backend, 0) == 0
+    assert holding(engine, picture), "the old files lie there still"
+    (job_id,) = mine(backend, submitted.job_ids)
+    assert tasks.work(engine, "second") == job_id
+    with backend.db.reading() as session:
+        assert session.get_one(Job, job_id).state == "succeeded"
+    assert not holding(engine, picture)
+
+
 def test_a_changed_coin_is_named_before_anyone_relies_on_it(engine: Engine) -> None:
     with engine.backend.db.transaction() as tx:
         group = canaries.groups_of(tx.session, dataset_of(engine.backend))[0]
@@ -209,6 +235,26 @@ def test_exact_copies_go_with_what_was_named(engine: Engine, erase: Erase) -> No
     assert (job.verification["erased"], job.verification["copies"]) == (13, 3)
     assert not np.isin(copies, backend.samples.keys(dataset)).any()
     assert certified(backend, request)["verification"]["copies"] == 3
+
+
+def mine(backend: Backend, job_ids: Sequence[str]) -> list[str]:
+    """Those of these jobs that are of the first model."""
+    with backend.db.reading() as session:
+        model = registry.model_named(session, "digits")
+        query = select(Job.id).where(Job.id.in_(job_ids), Job.model_id == model.id)
+        return list(session.scalars(query))
+
+
+def first_canary(backend: Backend) -> list[int]:
+    return backend.samples.keys_of_subjects(dataset_of(backend), [subject_of(0)]).tolist()[:1]
+
+
+def holding(engine: Engine, picture: bytes) -> list[Path]:
+    """The files of the sample store in which this picture is."""
+    home = engine.backend.settings.home
+    files = [path for path in (home / "store" / "samples").rglob("*") if path.is_file()]
+    assert files
+    return [path for path in files if picture in path.read_bytes()]
 
 
 def found(engine: Engine, subject: str) -> Found:
