@@ -20,7 +20,7 @@ import pyarrow as pa
 from core._sample_batch import SPLIT_CODE, Int64
 from core._writer_locks import Check
 
-_NAME = "lethe.fragment."
+_NAME = "lethe.fragment.1."  # 1: what is said, and in which order
 _COLUMNS = ["key", "subject", "split"]
 
 
@@ -45,17 +45,18 @@ class Facts:
 
 
 def facts_in(table: pa.Table) -> Facts:
-    """Of these rows, of which there is one at least; keys ascend."""
+    """Of these rows, of which there is one at least."""
     keys, subjects, splits = (table.column(name).to_numpy() for name in _COLUMNS)
     counts = np.bincount(splits, minlength=len(SPLIT_CODE)).tolist()
-    ends = int(keys[0]), int(keys[-1])
-    return Facts(len(keys), *ends, int(subjects.min()), int(subjects.max()), tuple(counts))
+    first, last = int(keys.min()), int(keys.max())
+    least, most = int(subjects.min()), int(subjects.max())
+    return Facts(len(keys), first, last, least, most, tuple(counts))
 
 
 def facts_of(ds: Any, fragments: Iterable[Any]) -> list[Facts | None]:
     """What is known of each; None where nothing is."""
     said = ds.config()
-    return [_parsed(said.get(_name(each)), each.physical_rows) for each in fragments]
+    return [_parsed(said.get(_name(each.data_files())), each.physical_rows) for each in fragments]
 
 
 def exact(ds: Any, fragments: list[Any]) -> list[Facts | None]:
@@ -69,7 +70,7 @@ def exact(ds: Any, fragments: list[Any]) -> list[Facts | None]:
 def by_file(fragments: Iterable[Any], facts: Iterable[Facts]) -> dict[str, str | None]:
     """What is to be said of fragments that were just written, for `say`."""
     return {
-        _NAME + fragment.files[0].path: json.dumps(astuple(each))
+        _name(fragment.files): json.dumps(astuple(each))
         for fragment, each in zip(fragments, facts, strict=True)
     }
 
@@ -82,32 +83,35 @@ def say(ds: Any, what: Mapping[str, str | None], check: Check) -> None:
 
 
 def missing(ds: Any) -> dict[str, str | None]:
-    """What is to be said of fragments of which nothing is, read from them, and to be taken out of
-    files that are gone. A fragment with deleted rows is about to be another."""
+    """What is to be said of fragments of which nothing is, read from them, and to be taken out:
+    what is of no fragment, or of none yet, for an append says it first. Such fragments are read
+    until the next purge. A fragment with deleted rows is about to be another."""
     fragments = ds.get_fragments()
     known = facts_of(ds, fragments)
     unknown = [
         each
         for each, facts in zip(fragments, known, strict=True)
-        if facts is None and not each.num_deletions and each.physical_rows
+        if facts is None and not each.num_deletions
     ]
-    names = {_name(each) for each in fragments}
+    names = {_name(each.data_files()) for each in fragments}
     gone = {name for name in ds.config() if name.startswith(_NAME) and name not in names}
     found: dict[str, str | None] = dict.fromkeys(gone)
     for each in unknown:
         table = ds.scanner(columns=_COLUMNS, fragments=[each]).to_table()
-        found[_name(each)] = json.dumps(astuple(facts_in(table)))
+        found[_name(each.data_files())] = json.dumps(astuple(facts_in(table)))
     return found
 
 
-def _name(fragment: Any) -> str:
-    files = fragment.data_files()
-    return _NAME + files[0].path if len(files) == 1 else ""
+def _name(files: Iterable[Any]) -> str:
+    """By all its files: a column that is added later comes in one more."""
+    return _NAME + "|".join(file.path for file in files)
 
 
 def _parsed(text: str | None, rows: int) -> Facts | None:
-    """None as well for what is not about so many rows: it is no word of ours."""
+    """None as well for what is not about so many rows, or about other splits."""
     if text is None:
         return None
     there, first, last, least, most, splits = json.loads(text)
-    return Facts(rows, first, last, least, most, tuple(splits)) if there == rows else None
+    if there != rows or len(splits) != len(SPLIT_CODE):
+        return None
+    return Facts(rows, first, last, least, most, tuple(splits))

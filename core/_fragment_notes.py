@@ -3,7 +3,8 @@
 A job looks for the same people and copies before it deletes, in between, and afterwards. The rows
 of a fragment never change: its data files are written once, and a deletion adds another deletion
 file. So what was found in it holds until one of these is another, and only fragments that changed
-are read again. A note tells positions; what was looked for it keeps as a digest only.
+are read again; after a deletion or a rewrite by this process not even those, for it knows which
+rows went. A note tells positions; what was looked for it keeps as a digest only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core import _fragment_scans as scans
-from core._fragment_scans import Positions
+from core._fragment_scans import Positions, starts_of
 from core._sample_batch import SPLIT_CODE, Int64
 
 Rows = tuple[str, ...]  # names the rows that a fragment has: its data files and its deletion file
@@ -96,7 +97,7 @@ class FragmentNotes:
             return scans.where(ds, [fragments[number] for number in new], column, wanted)
 
         found = self._places.of(f"{ds.uri} {column} {_digest(wanted)}", fragments, scan)
-        return _joined(_starts(fragments), found)
+        return _joined(starts_of(fragments), found)
 
     def with_keys(self, ds: Any, wanted: Int64) -> Positions:
         """Where the rows with these keys (ascending) are, counted without the deleted rows.
@@ -118,7 +119,7 @@ class FragmentNotes:
         """Note what `with_keys` would read of these keys, whose rows are at these positions, which
         ascend."""
         fragments = ds.get_fragments()
-        starts = _starts(fragments)
+        starts = starts_of(fragments)
         cuts = np.searchsorted(where, np.append(starts, ds.count_rows()))
 
         def known(new: list[int]) -> list[Positions]:
@@ -132,7 +133,7 @@ class FragmentNotes:
         before, after: the fragments of the two versions. One from which another process deleted
         in between has lost more rows than these, and is read again.
         """
-        starts, there = _starts(before), {each.fragment_id: each for each in after}
+        starts, there = starts_of(before), {each.fragment_id: each for each in after}
         cuts = np.searchsorted(where, np.append(starts, starts[-1:] + before[-1].count_rows()))
         moves = {}
         for number, old in enumerate(before):
@@ -153,12 +154,13 @@ class FragmentNotes:
         """The fragments that have rows of a split, where each begins, and how many such rows there
         are in all.
 
-        One pass over a column of a byte a row, whichever the split; then over new fragments only.
+        One pass over a column of a byte a row of new fragments of which nothing is said, whichever
+        the split.
         """
         fragments = ds.get_fragments()
         counts = self._counts(ds, fragments)[:, code]
         hit = np.flatnonzero(counts)
-        return [fragments[at] for at in hit], _starts(fragments)[hit], int(counts.sum())
+        return [fragments[at] for at in hit], starts_of(fragments)[hit], int(counts.sum())
 
     def _counts(self, ds: Any, fragments: list[Any]) -> Int64:
         def count(new: list[int]) -> list[list[int]]:
@@ -190,7 +192,7 @@ class FragmentNotes:
         """Two rows are read of each fragment of which nothing is known."""
         fragments = [each for each in ds.get_fragments() if each.count_rows()]
         rows = np.array([each.count_rows() for each in fragments], np.int64)
-        start = np.cumsum(rows) - rows
+        start = starts_of(fragments)
 
         def ends(new: list[int]) -> list[tuple[int, int]]:
             at = np.stack([start[new], start[new] + rows[new] - 1], axis=1)
@@ -198,13 +200,6 @@ class FragmentNotes:
 
         known = np.array(self._ends.of(ds.uri, fragments, ends), np.int64).reshape(-1, 2)
         return KeyRanges(fragments, start, rows, known[:, 0], known[:, 1])
-
-
-def _starts(fragments: list[Any]) -> Int64:
-    """Where the rows of each begin; there may be no fragment at all."""
-    rows = np.array([each.count_rows() for each in fragments], np.int64)
-    start: Int64 = np.cumsum(rows) - rows
-    return start
 
 
 def _joined(starts: Int64, found: list[Positions]) -> Positions:

@@ -18,6 +18,13 @@ SCAN_ROWS = 65_536  # of one batch of a light column
 LOW_BITS = 2**16 - 1
 
 
+def starts_of(fragments: list[Any]) -> Int64:
+    """Where the rows of each begin; there may be no fragment at all."""
+    rows = np.array([each.count_rows() for each in fragments], np.int64)
+    start: Int64 = np.cumsum(rows) - rows
+    return start
+
+
 def where(ds: Any, fragments: list[Any], column: str, wanted: Int64) -> list[Positions]:
     """For each fragment where in it the rows are whose 64-bit `column` holds one of these numbers,
     which ascend."""

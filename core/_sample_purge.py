@@ -35,9 +35,10 @@ def rewrite_fragments(ds: Any, rewritten: set[int], notes: FragmentNotes, check:
     One at a time: Lance would merge neighbours past the limit of a fragment's rows, and a
     rewrite that loses to a concurrent deletion then costs one fragment's work, not all.
     """
-    for one in [old.fragment_id for old in ds.get_fragments() if old.num_deletions]:
+    after = {old.fragment_id: old for old in ds.get_fragments()}
+    for one in [number for number, old in after.items() if old.num_deletions]:
         check()
-        before = {old.fragment_id: old for old in ds.get_fragments()}
+        before = after
         if one not in before:
             continue  # another process rewrote it
         ds.optimize.compact_files(

@@ -15,6 +15,7 @@ fragment is noted while it stays as it is (core/_fragment_notes.py).
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -75,6 +76,8 @@ __all__ = [
     "TooFewSamples",
     "pick",
 ]
+
+log = logging.getLogger(__name__)
 
 DELETE_KEYS = 30_000  # one commit; its predicate stays under a megabyte
 DROP_WAIT_SECONDS = 10.0
@@ -179,7 +182,8 @@ class SampleStore(SampleReader):
                     if progress is not None:
                         progress(rows)
                 if fragments:
-                    # First: of files that come into no version a purge takes out what is said.
+                    # First: a purge takes out what is said of files that come into no version,
+                    # and once the rows are there, the append must not fail.
                     said = by_file(fragments, facts)
                     self._retry(dataset, lambda ds: say(ds, said, check))
                     self._commit_append(dataset, fragments, check)
@@ -209,9 +213,10 @@ class SampleStore(SampleReader):
     def purge(self, dataset: str, *, wait_seconds: float = 2.0, exclusive: bool = False) -> Purge:
         """Destroy the bytes of deleted samples. Idempotent; safe beside readers and writers.
 
-        Rewrites the fragments that hold deleted rows, one by one, and no other, then removes
-        every old version. Afterwards no file of the data set holds a pixel or a name of a
-        sample deleted before the call.
+        Rewrites the fragments that hold deleted rows, one by one, and no other, says in the
+        manifest what they hold now (and what those hold that an older release wrote, which are read
+        for it, once), then removes every old version. Afterwards no file of the data set holds a
+        pixel or a name of a sample deleted before the call.
 
         Files that belong to no version are removed as well when no writer is alive within
         `wait_seconds`, or when the caller knows so and says `exclusive`. Where neither is so, the
@@ -222,7 +227,11 @@ class SampleStore(SampleReader):
         with self._writing(dataset) as check:
             self._retry(dataset, lambda ds: rewrite_fragments(ds, rewritten, self._notes, check))
             reached("purge:after-compaction")
-            self._retry(dataset, lambda ds: say(ds, missing(ds), check))
+            try:
+                self._retry(dataset, lambda ds: say(ds, missing(ds), check))
+            except (DatasetBusy, SampleStoreUnreadable) as err:
+                # It saves later jobs some reading; nothing that is to be destroyed waits for it.
+                log.warning("what the fragments of %s hold was not written down: %s", dataset, err)
         purge = self._clean(dataset, wait_seconds, exclusive, len(rewritten))
         reached("purge:after-cleanup")
         return purge

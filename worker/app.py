@@ -47,7 +47,7 @@ class Child:
         from worker.courier import Courier
         from worker.engine import Engine, choose_device
         from worker.sweep import Sweep
-        from worker.tasks import work
+        from worker.tasks import work  # here, so that no first job waits for what it imports
 
         # Some send SIGTERM to every process of a service: the parent alone decides on its end.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

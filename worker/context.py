@@ -134,11 +134,12 @@ class Context:
         return samples.take(self.dataset.id, samples.there(self.dataset.id, keys))
 
     def samples_with(self, keys: NDArray[np.int64]) -> SampleBatch:
-        """The samples with these keys, which ascend and are there. A row never changes: what was
-        read of the erased samples is not read again."""
-        at = np.searchsorted(self.erased.keys, keys)
-        if np.array_equal(self.erased.keys[at[at < len(self.erased)]], keys):
-            return pick(self.erased, at)
+        """The samples with these keys, which ascend and are there. A row never changes: what this
+        process has read of the erased samples it does not read again."""
+        if (known := self.__dict__.get("erased")) is not None:
+            at = np.searchsorted(known.keys, keys)
+            if np.array_equal(known.keys[at[at < len(known)]], keys):
+                return pick(known, at)
         return self.engine.backend.samples.take(self.dataset.id, keys)
 
     @cached_property

@@ -13,12 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import _fragment_scans
+from core import _fragment_scans, samples
 from core import _sample_batch as columns
 from core._fragment_facts import Facts, facts_in, facts_of
 from core._fragment_notes import FragmentNotes
-from core.samples import SPLIT_CODE, SPLITS, SampleStore
-from tests.unit.core.samples.making import ROWS, SHAPE, batch_of
+from core.samples import (
+    SPLIT_CODE,
+    SPLITS,
+    DatasetBusy,
+    SampleStore,
+    SampleStoreUnreadable,
+)
+from tests.unit.core.samples.making import ROWS, SHAPE, batch_of, holding
 from tests.unit.core.samples.test_large import Watched
 
 LIGHT = ["key", "subject", "split"]
@@ -161,6 +167,65 @@ def test_a_purge_tells_of_what_it_wrote_and_of_older_data_sets(
     assert first.keys.tolist() == list(range(5, 10))
 
 
+def test_a_column_that_is_added_later_makes_it_unknown(store: SampleStore, root: Path) -> None:
+    """Every fragment has two files then, and as many rows as any other."""
+    opened(root).add_columns({"weight": "1.0"})
+    assert said(root) == [None] * 6
+    for _ in range(2):
+        fresh = SampleStore(str(root))
+        for subject in (0, 17, 59):
+            own = list(range(10 * subject, 10 * subject + 10))
+            assert fresh.keys_of_subjects("digits", [subject]).tolist() == own
+        fresh.purge("digits")
+        assert is_so(root)
+    assert len(opened(root).config()) == 6
+
+
+def test_of_other_splits_nothing_is_known(root: Path) -> None:
+    ds = opened(root)
+    name, text = next(iter(ds.config().items()))
+    ds.update_config({name: text.replace("[25, ", "[25, 0, ", 1)})
+    assert said(root).count(None) == 1
+
+
+@pytest.mark.parametrize("error", [DatasetBusy, SampleStoreUnreadable])
+def test_nothing_that_is_to_be_destroyed_waits_for_what_is_said(
+    store: SampleStore,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[Exception],
+) -> None:
+    def missing(_: object) -> None:
+        raise error("no")
+
+    store.delete("digits", [3])
+    assert holding(root, 3)
+    monkeypatch.setattr(samples, "missing", missing)
+    assert store.purge("digits").complete
+    assert not holding(root, 3)
+    assert "not written down: no" in caplog.text
+    assert said(root).count(None) == 1
+    assert SampleStore(str(root)).there("digits", range(5)).tolist() == [0, 1, 2, 4]
+
+
+def test_rows_of_a_fragment_that_lost_some_are_deleted_by_address(
+    store: SampleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicates: list[str] = []
+    deleted = samples._deleted
+
+    def noted(ds: Any, predicate: str, check: Any) -> int:
+        predicates.append(predicate)
+        return deleted(ds, predicate, check)
+
+    monkeypatch.setattr(samples, "_deleted", noted)
+    for key in (7, 3, 450, 5):
+        assert store.delete("digits", [key]) == 1
+    assert len(predicates) == 4, "by key, with a look at every row, it was never tried"
+    assert store.there("digits", range(10)).tolist() == [0, 1, 2, 4, 6, 8, 9]
+
+
 def test_what_is_said_of_so_many_other_rows_is_not_taken(store: SampleStore, root: Path) -> None:
     ds = opened(root)
     name, text = next(iter(ds.config().items()))
@@ -204,6 +269,8 @@ def test_what_was_found_is_known_after_a_deletion_and_a_purge(
     assert store.keys_of_subjects("digits", people).tolist() == left
     assert sum(reading) == 0, "their places follow from what was deleted"
     store.delete("digits", [200])
+    store.delete("digits", [205, 30])
+    left.remove(30)
     reading.clear()
     assert store.keys_of_subjects("digits", people).tolist() == left
     assert sum(reading) == 0
