@@ -7,7 +7,8 @@ Self-Sharing", IEEE TIFS 2024, doi 10.1109/TIFS.2023.3331239: Table II and Figs.
 digits need no file and a minute. MNIST takes two minutes a seed on a CPU. CIFAR-10 takes a GPU:
 on a CPU days, or with --quick (2,500 images, eight epochs, the default method alone) half an hour
 of one core, which shows that it runs: such models hardly learn. --images 6300 trains on so many,
-fourteen epochs: an hour and a half. --quick elsewhere means fewer points and one seed. --rows
+fourteen epochs: an hour and a half; with --side 16 beside it, which averages four pixels each, a
+quarter of that. --quick elsewhere means fewer points and one seed. --rows
 keeps what was measured when a run is cut short, --cache the models, with which it goes on.
 """
 
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one seed, fewer points")
     parser.add_argument("--images", type=int, help="of CIFAR-10 to train on, in a reduced run")
+    parser.add_argument("--side", type=int, choices=(16,), help="pixels a side of such a run")
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
     parser.add_argument("--cache", type=Path, help="keep trained models here, for the next run")
     parser.add_argument("--rows", type=Path, help="add each row, as it comes, to this file")
@@ -49,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--seeds must be 1 or more")
     if given.images is not None and (given.dataset != "cifar10" or given.images < 500):
         parser.error("--images is for CIFAR-10, 500 or more")
+    if given.side is not None and given.images is None:
+        parser.error("--side is for a reduced run of CIFAR-10: give --images as well")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(given.threads)
     images = given.images
@@ -60,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = Options(
         given.experiment, given.dataset, given.data, range(seeds), given.quick, device,
         given.cache, given.figures, lambda line: print(line, file=sys.stderr), given.rows, images,
+        given.side,
     )  # fmt: skip
     try:
         found: dict[str, Any] = EXPERIMENTS[given.experiment](options)

@@ -18,12 +18,17 @@ from unlearning import PRESETS, Preset, Samples, digits, mnist
 
 DATASETS = ("digits", "mnist", "cifar10")
 _HELD_BACK = 0.05  # of the training split, for each of R and H
+_SIDE = 32  # of CIFAR-10
 QUICK_CIFAR = 2500  # D of CIFAR-10, for half an hour of one core
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """D (pool: what is trained on before anything is erased), R, H and T, and the preset."""
+    """D (pool: what is trained on before anything is erased), R, H and T, and the preset.
+
+    spare: what a reduced experiment leaves over. Nothing is trained on it either; of one class of H
+    alone there are few, too few to tell an AUC from another.
+    """
 
     name: str
     pool: Samples
@@ -31,16 +36,20 @@ class Data:
     held_out: Samples
     test: Samples
     preset: Preset
+    spare: Samples | None = None
 
     @property
     def classes(self) -> int:
         return int(self.test.labels.max()) + 1
 
 
-def load(name: str, directory: Path, seed: int, images: int | None = None) -> Data:
+def load(
+    name: str, directory: Path, seed: int, images: int | None = None, side: int | None = None
+) -> Data:
     """The data set `name`, its R and H drawn with `seed`.
 
     images: so many of CIFAR-10 for D, with fewer of the rest and a shorter schedule (`_reduced`).
+    side: CIFAR-10's pixels a side; each of fewer than 32 is the mean of those it covers.
     Raises ValueError for an unknown name, for files that are not there or hold too few images.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -56,17 +65,18 @@ def load(name: str, directory: Path, seed: int, images: int | None = None) -> Da
         everything, test = source.samples("train"), source.samples("test")
         preset = PRESETS["mnist-mlp"]
     elif name == "cifar10":
-        everything = _cifar10(directory / "CIFAR10" / "train.parquet")
-        test = _cifar10(directory / "CIFAR10" / "test.parquet")
+        everything = _cifar10(directory / "CIFAR10" / "train.parquet", side or _SIDE)
+        test = _cifar10(directory / "CIFAR10" / "test.parquet", side or _SIDE)
         preset = PRESETS["cifar-resnet18"]
     else:
         raise ValueError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")
     order = torch.randperm(len(everything), generator=generator)
-    held = round(_HELD_BACK * len(everything))
+    held, spare = round(_HELD_BACK * len(everything)), None
     if name == "cifar10" and images:
         held, tested, preset = _reduced(images, preset)
         if images + 2 * held > len(order):
             raise ValueError(f"{images} images and {2 * held} held back are more than there are")
+        spare = everything[order[images + 2 * held :]]
         order, test = order[: images + 2 * held], test[:tested]
     return Data(
         name,
@@ -75,6 +85,7 @@ def load(name: str, directory: Path, seed: int, images: int | None = None) -> Da
         everything[order[held : 2 * held]],
         test,
         preset,
+        spare,
     )
 
 
@@ -88,7 +99,7 @@ def _reduced(images: int, preset: Preset) -> tuple[int, int, Preset]:
     return held, tested, replace(preset, training=short)
 
 
-def _cifar10(path: Path) -> Samples:
+def _cifar10(path: Path, side: int) -> Samples:
     """A parquet file with columns image (JPEG bytes of 32 x 32 RGB) and label (0..9)."""
     from pyarrow import parquet  # only this data set needs it
 
@@ -101,4 +112,8 @@ def _cifar10(path: Path) -> Samples:
             for raw in table["image"].to_pylist()
         ]
     )
+    if side < _SIDE:
+        by = _SIDE // side
+        tiles = images.reshape(len(images), 3, side, by, side, by)
+        images = tiles.mean(axis=(3, 5), dtype=np.float32).round().astype(np.uint8)
     return Samples.from_numpy(images, table["label"].to_numpy().astype(np.int64))

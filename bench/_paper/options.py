@@ -16,7 +16,7 @@ from bench._paper.scenes import Kind, Scene, make_scene
 class Options:
     """experiment, dataset, directory, seeds, quick, cache: as asked for. figures: the folder
     for PNGs. say: prints a line of progress. rows: a file that each row measured is added to.
-    images: of CIFAR-10, D in a reduced experiment.
+    images, side: of CIFAR-10, D and its pixels in a reduced experiment.
     """
 
     experiment: str
@@ -30,6 +30,7 @@ class Options:
     say: Callable[[str], None]
     rows: Path | None = None
     images: int | None = None
+    side: int | None = None
 
     def keep(self, row: dict[str, Any]) -> None:
         """Add a row, as a line of JSON, to what a run that is cut short leaves."""
@@ -38,7 +39,7 @@ class Options:
                 file.write(json.dumps(row) + "\n")
 
     def data(self, seed: int) -> Data:
-        return load(self.dataset, self.directory, seed, self.images)
+        return load(self.dataset, self.directory, seed, self.images, self.side)
 
     def scene(self, kind: Kind, size: float, seed: int) -> Scene:
         return make_scene(kind, size, self.data(seed), seed, self.device, self.cache)

@@ -154,7 +154,8 @@ def make_scene(
     if kind == "trigger":
         target = torch.full_like(true_labels, TRIGGER.target)
         erased = Samples(TRIGGER.apply(erased.images), target)
-        clean = held[held.labels == TRIGGER.source]
+        unseen = held if data.spare is None else Samples.concat(held, data.spare)
+        clean = unseen[unseen.labels == TRIGGER.source]
         groups = torch.full_like(clean.labels, TRIGGER.target)
         counterparts = Samples(TRIGGER.apply(clean.images), groups)
         erased_groups = target
