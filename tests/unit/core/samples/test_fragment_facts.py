@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import _fragment_scans, samples
 from core import _sample_batch as columns
+from core import samples
 from core._fragment_facts import Facts, facts_in, facts_of
 from core._fragment_notes import FragmentNotes
 from core.samples import (
@@ -53,20 +53,6 @@ def is_so(root: Path) -> bool:
         if not inside or not facts.first <= there.first <= there.last <= facts.last:
             return False
     return True
-
-
-@pytest.fixture
-def reading(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many fragments each scan of a store reads."""
-    read: list[int] = []
-    stream = _fragment_scans._stream
-
-    def noted(ds: Any, fragments: list[Any], *rest: Any) -> Any:
-        read.append(len(fragments))
-        return stream(ds, fragments, *rest)
-
-    monkeypatch.setattr(_fragment_scans, "_stream", noted)
-    return read
 
 
 # Writers: how many samples come of how many people, which of those there go, or a purge.
@@ -209,23 +195,6 @@ def test_nothing_that_is_to_be_destroyed_waits_for_what_is_said(
     assert SampleStore(str(root)).there("digits", range(5)).tolist() == [0, 1, 2, 4]
 
 
-def test_rows_of_a_fragment_that_lost_some_are_deleted_by_address(
-    store: SampleStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    predicates: list[str] = []
-    deleted = samples._deleted
-
-    def noted(ds: Any, predicate: str, check: Any) -> int:
-        predicates.append(predicate)
-        return deleted(ds, predicate, check)
-
-    monkeypatch.setattr(samples, "_deleted", noted)
-    for key in (7, 3, 450, 5):
-        assert store.delete("digits", [key]) == 1
-    assert len(predicates) == 4, "by key, with a look at every row, it was never tried"
-    assert store.there("digits", range(10)).tolist() == [0, 1, 2, 4, 6, 8, 9]
-
-
 def test_what_is_said_of_so_many_other_rows_is_not_taken(store: SampleStore, root: Path) -> None:
     ds = opened(root)
     name, text = next(iter(ds.config().items()))
@@ -252,62 +221,6 @@ def test_an_append_that_fails_leaves_no_word_behind(
     assert store.count("digits") == ROWS
     store.purge("digits")
     assert len(opened(root).config()) == 6
-
-
-def test_what_was_found_is_known_after_a_deletion_and_a_purge(
-    store: SampleStore, reading: list[int]
-) -> None:
-    """The people lose some samples, and others beside them too."""
-    people = [3, 4, 21]
-    assert len(store.keys_of_subjects("digits", people)) == 30
-    gone = [10, 11, 31, 32, 39, 45, 99, 219]
-    store.delete("digits", gone)
-    reading.clear()
-    left = [*(key for key in range(30, 50) if key not in gone), *range(210, 219)]
-    assert store.keys_of_subjects("digits", people).tolist() == left
-    store.purge("digits")
-    assert store.keys_of_subjects("digits", people).tolist() == left
-    assert sum(reading) == 0, "their places follow from what was deleted"
-    store.delete("digits", [200])
-    store.delete("digits", [205, 30])
-    left.remove(30)
-    reading.clear()
-    assert store.keys_of_subjects("digits", people).tolist() == left
-    assert sum(reading) == 0
-
-
-def test_what_another_deletes_is_read_again(
-    store: SampleStore, root: Path, reading: list[int]
-) -> None:
-    rival = SampleStore(str(root))
-    store.keys_of_subjects("digits", [3, 21])
-    rival.delete("digits", [5, 30])
-    reading.clear()
-    found = store.keys_of_subjects("digits", [3, 21]).tolist()
-    assert found == [*range(31, 40), *range(210, 220)]
-    assert reading == [1]
-
-
-def test_what_another_deletes_in_between_is_read_again(
-    store: SampleStore, root: Path, reading: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rival's deletion comes after the rows were looked for and before they are deleted."""
-    rival, turns = SampleStore(str(root)), [0]
-    delete = lance.LanceDataset.delete
-
-    def late(ds: Any, predicate: str) -> Any:
-        turns[0] += 1
-        if turns[0] == 1:
-            rival.delete("digits", [34, 210])
-        return delete(ds, predicate)
-
-    store.keys_of_subjects("digits", [3, 21])
-    monkeypatch.setattr(lance.LanceDataset, "delete", late)
-    assert store.delete("digits", [30, 31]) == 2
-    reading.clear()
-    left = [32, 33, *range(35, 40), *range(211, 220)]
-    assert store.keys_of_subjects("digits", [3, 21]).tolist() == left
-    assert sum(reading) == 2, "both fragments lost more than this store deleted"
 
 
 def test_facts_are_of_the_rows_in_a_table() -> None:
