@@ -8,7 +8,7 @@ from typing import Any
 import lance
 import pytest
 
-from core import _fragment_scans, samples
+from core import _fragment_scans, _sample_purge, samples
 from core.samples import SampleStore
 
 
@@ -97,3 +97,32 @@ def test_rows_of_a_fragment_that_lost_some_are_deleted_by_address(
         assert store.delete("digits", [key]) == 1
     assert len(predicates) == 4, "by key, with a look at every row, it was never tried"
     assert store.there("digits", range(10)).tolist() == [0, 1, 2, 4, 6, 8, 9]
+
+
+def test_a_fragment_that_another_rewrites_meanwhile_is_left_to_it(
+    store: SampleStore, root: Path, reading: list[int]
+) -> None:
+    """It comes before the first of two is rewritten, and takes the second."""
+    opened = lance.dataset(str(root / "digits.lance"))
+    store.keys_of_subjects("digits", [3, 21])
+    store.delete("digits", [30, 210])
+    calls = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            ids = [each.fragment_id for each in opened.get_fragments()]
+            opened.checkout_latest()
+            opened.optimize.compact_files(
+                materialize_deletions_threshold=0.0,
+                excluded_fragment_ids=[each for each in ids if each != 2],
+            )
+
+    rewritten: set[int] = set()
+    _sample_purge.rewrite_fragments(store._open("digits"), rewritten, store._notes, check)
+    assert rewritten == {0}
+    reading.clear()
+    left = [*range(31, 40), *range(211, 220)]
+    assert sorted(store.keys_of_subjects("digits", [3, 21])) == left
+    assert reading == [2], "of two new fragments it is not known which is which: both are read"
+    assert store.purge("digits").fragments == 0
