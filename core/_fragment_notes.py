@@ -119,11 +119,10 @@ class FragmentNotes:
         """Note what `with_keys` would read of these keys, whose rows are at these positions, which
         ascend."""
         fragments = ds.get_fragments()
-        starts = starts_of(fragments)
-        cuts = np.searchsorted(where, np.append(starts, ds.count_rows()))
+        parts = _parted(fragments, where)
 
         def known(new: list[int]) -> list[Positions]:
-            return [where[cuts[number] : cuts[number + 1]] - starts[number] for number in new]
+            return [parts[number] for number in new]
 
         self._places.of(_by_key(ds, np.sort(keys)), fragments, known)
 
@@ -133,11 +132,9 @@ class FragmentNotes:
         before, after: the fragments of the two versions. One from which another process deleted
         in between has lost more rows than these, and is read again.
         """
-        starts, there = starts_of(before), {each.fragment_id: each for each in after}
-        cuts = np.searchsorted(where, np.append(starts, starts[-1:] + before[-1].count_rows()))
+        there = {each.fragment_id: each for each in after}
         moves = {}
-        for number, old in enumerate(before):
-            gone = where[cuts[number] : cuts[number + 1]] - starts[number]
+        for old, gone in zip(before, _parted(before, where), strict=True):
             new = there.get(old.fragment_id)
             if len(gone) and new and new.num_deletions == old.num_deletions + len(gone):
                 moves[_rows_of(old)] = (_rows_of(new), partial(_without, gone=gone))
@@ -145,10 +142,10 @@ class FragmentNotes:
 
     def rewritten(self, old: Any, new: Any) -> None:
         """Carry what is known of a fragment over to the one with its rows, in their order."""
-        names = (_rows_of(old), _rows_of(new))
-        self._places.carry({names[0]: (names[1], _same)})
-        self._splits.carry({names[0]: (names[1], _same)})
-        self._ends.carry({names[0]: (names[1], _same)})
+        was, now = _rows_of(old), _rows_of(new)
+        self._places.carry({was: (now, _same)})
+        self._splits.carry({was: (now, _same)})
+        self._ends.carry({was: (now, _same)})
 
     def with_split(self, ds: Any, code: int) -> tuple[list[Any], Int64, int]:
         """The fragments that have rows of a split, where each begins, and how many such rows there
@@ -206,6 +203,14 @@ def _joined(starts: Int64, found: list[Positions]) -> Positions:
     """Positions within each fragment as positions in all of them."""
     pieces = [start + each for start, each in zip(starts, found, strict=True)]
     return np.concatenate([np.empty(0, np.intp), *pieces])
+
+
+def _parted(fragments: list[Any], where: Positions) -> list[Positions]:
+    """The inverse of `_joined`, of positions that ascend: one part for each fragment."""
+    starts = starts_of(fragments)
+    parts = np.split(where, np.searchsorted(where, starts[1:]))
+    # Of no fragment at all, numpy makes one part, which is empty.
+    return [part - start for part, start in zip(parts, starts, strict=False)]
 
 
 def _rows_of(fragment: Any) -> Rows:
